@@ -1,0 +1,16 @@
+"""edge_assets: sensor readings from the wire to tables that can be asked anything.
+
+The way of a reading, hop by hop, is the order of the folders:
+
+    sources     what publishes to the MQTT broker: a simulated Zigbee2MQTT, recordings
+    bridge      MQTT → Kafka: byte for byte, acknowledged only when the log has it, once across crashes
+    log_record  the contract between the bridge and the log's readers
+    stream      Kafka → Delta: Spark reads the log, decodes, and is the only one to commit to the lake
+    decoding    the contract of payloads: what is a reading, what is a dead letter
+    tables      the contract of the lake: tables, columns, units
+    warehouse   the lake's reading side: SQL over everything, and the proof that nothing is missing
+    defs        Dagster's side: services, assets, sensors
+    platform    what it all runs on: Java, jars, broker, log, supervisor; up, down, status, doctor
+
+Loops are plain code; `defs` only holds them up to Dagster. `settings` is the one tree that all of them are given.
+"""

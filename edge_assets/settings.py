@@ -1,0 +1,319 @@
+"""The one tree of settings: typed, frozen, built once at the edge of the program and passed inwards.
+
+Where a value may come from, the first that has it wins:
+
+1. an argument (tests, the command line),
+2. an environment variable (`EDGE_MQTT__HOST=broker.lan`),
+3. a `.env` file in the working directory,
+4. `edge.toml` in the platform's home,
+5. the named profile (`EDGE_PROFILE=pi`, `edge up --profile pi`),
+6. the default below.
+
+`.env.example` and `docs/settings.md` are generated from this module (`edge settings`), so a field's
+description is its documentation. A port of 0 means: the customary one where it is free, else any free one;
+what was taken is remembered in `EDGE_HOME`, so that an address stays the same across starts.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from edge_assets.errors import SettingsError
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+def _default_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edge_assets"
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_assets"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Route(Section):
+    """Which MQTT messages go to which Kafka topic. The first route whose filter matches wins."""
+
+    filter: str = Field(description="an MQTT topic filter, for example `zigbee2mqtt/#`")
+    topic: str | None = Field(
+        default="sensor-events", description="the Kafka topic; null: counted and dropped at the bridge"
+    )
+
+
+class MqttSettings(Section):
+    host: str | None = Field(default=None, description="your own broker; unset: the platform runs one")
+    port: int = Field(default=0, description="0: 1883 where it is free (1883 of your own broker)")
+    bind: str = Field(default="127.0.0.1", description="where the embedded broker listens")
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: bool = Field(default=False, description="speak TLS to the broker")
+    ca_file: Path | None = Field(default=None, description="the CA that signed the broker's certificate")
+    keepalive_seconds: int = 30
+    engine: Literal["auto", "mosquitto", "amqtt"] = Field(
+        default="auto", description="the embedded broker; auto: mosquitto where it can be had, else amqtt"
+    )
+    queue_max_messages: int = Field(
+        default=1_000_000, description="what the embedded broker queues for the bridge before it drops"
+    )
+    queue_max_bytes: int = Field(default=512 * 1024 * 1024, description="the same bound in bytes")
+    autosave_seconds: int = Field(
+        default=30,
+        description="how often the embedded broker saves its queues: what a killed broker can lose",
+    )
+    max_inflight: int = Field(
+        default=4_096,
+        description="messages the broker sends ahead of their acknowledgement (receive maximum)",
+    )
+
+
+class KafkaSettings(Section):
+    bootstrap: str | None = Field(default=None, description="your own Kafka; unset: the platform runs one")
+    port: int = Field(default=0, description="0: 9092 where it is free")
+    controller_port: int = Field(default=0, description="0: 9093 where it is free")
+    heap_mb: int = 128
+    partitions: int = Field(default=1, ge=1, description="partitions of a topic that the platform creates")
+    replication: int = Field(default=1, ge=1)
+    retention_hours: int = Field(default=168, description="how long the log keeps a record")
+    max_message_bytes: int = Field(default=1_000_000, description="the log's limit for one record")
+    flush_ms: int = Field(
+        default=1_000,
+        description="how often the embedded log forces its writes to the disk: a power cut's cost",
+    )
+    client: dict[str, str] = Field(
+        default_factory=dict, description="further client options (SASL, TLS) as librdkafka names them"
+    )
+
+
+class BridgeSettings(Section):
+    id: str = Field(default="bridge", description="the bridge's name in records and its MQTT client identifier")
+    routes: tuple[Route, ...] = (Route(filter="zigbee2mqtt/#"),)
+    dead_letter_topic: str = Field(
+        default="dead-letters", description="the Kafka topic for messages over the log's limit"
+    )
+
+
+class SimulatorSettings(Section):
+    enabled: bool = Field(default=True, description="run the simulated sensor network")
+    seed: int = 7
+    doors: int = Field(default=3, ge=0, description="simulated SNZB-04P door contacts")
+    plugs: int = Field(default=3, ge=0, description="simulated S60ZBTPF plugs")
+    interval_seconds: float = Field(default=5.0, gt=0, description="how often a plug reports")
+    speed: float = Field(default=1.0, gt=0, description="simulated seconds per second, for doors and events")
+    base_topic: str = "zigbee2mqtt"
+
+
+class StreamSettings(Section):
+    master: str = Field(default="local[2]", description="the Spark master")
+    heap_mb: int = Field(default=512, ge=256)
+    trigger_seconds: float = Field(
+        default=10.0, ge=0, description="a batch each so many seconds; less is fresher and writes more"
+    )
+    max_records_per_batch: int = Field(default=100_000, ge=1)
+    base_topics: tuple[str, ...] = Field(default=("zigbee2mqtt",), description="base topics decoded as Zigbee2MQTT")
+    event_time_past_hours: float = Field(
+        default=24 * 400, description="a payload's time this far before its arrival is still believed"
+    )
+    event_time_future_seconds: float = Field(default=300, description="and this far after it")
+    fsync: bool = Field(default=True, description="force the lake's files to the disk at each commit")
+    compact_minutes: float = Field(default=60, description="how often small files are joined; 0: never")
+    vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")
+
+
+class LakeSettings(Section):
+    path: str | None = Field(default=None, description="folder of the lake; unset: `lake` in the home")
+
+
+class ClockSettings(Section):
+    trust: Literal["auto", "always", "kernel"] = Field(
+        default="auto",
+        description="auto: doubted only without a hardware clock, while a time service has yet to set it; "
+        "kernel: the kernel's word alone",
+    )
+
+
+class DagsterSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, description="0: 3000 where it is free")
+    grpc_port: int = Field(default=0, description="0: 4266 where it is free")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen: what runs is what was read at the start."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EDGE_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="forbid",
+        frozen=True,
+    )
+
+    home: Path = Field(default_factory=_default_home, description="everything that the platform writes")
+    cache_dir: Path = Field(
+        default_factory=_default_cache, description="downloads (jars), shared by all platforms of a user"
+    )
+    profile: str | None = Field(default=None, description="a named set of settings: see `edge up --help`")
+    site: str = Field(default="home", description="the name of this place, in every reading")
+    mqtt: MqttSettings = MqttSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    simulators: SimulatorSettings = SimulatorSettings()
+    stream: StreamSettings = StreamSettings()
+    lake: LakeSettings = LakeSettings()
+    clock: ClockSettings = ClockSettings()
+    dagster: DagsterSettings = DagsterSettings()
+
+    @model_validator(mode="after")
+    def _absolute_paths(self) -> Settings:
+        # Dagster resolves relative paths against each process's working directory, so there must be none.
+        object.__setattr__(self, "home", self.home.expanduser().absolute())
+        object.__setattr__(self, "cache_dir", self.cache_dir.expanduser().absolute())
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            _TomlSource(settings_cls, "edge.toml", _home_toml),
+            _TomlSource(settings_cls, "profile", _profile_toml),
+        )
+
+    @cached_property
+    def lake_path(self) -> Path:
+        """The folder of the lake: `<lake>/<layer>/<table>`."""
+        return Path(self.lake.path).expanduser().absolute() if self.lake.path else self.home / "lake"
+
+    def environment(self) -> dict[str, str]:
+        """The settings as `EDGE_*` variables: how a parent hands its resolved tree to a child process.
+
+        Values are JSON where the type is not plain. Secrets are included: the environment of a process is
+        readable by its user alone.
+        """
+        flat: dict[str, str] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                for key in type(value).model_fields:
+                    _put(flat, f"EDGE_{name}__{key}".upper(), getattr(value, key))
+            else:
+                _put(flat, f"EDGE_{name}".upper(), value)
+        return flat
+
+
+def _put(flat: dict[str, str], name: str, value: Any) -> None:
+    import json
+
+    if value is None:
+        return
+    if isinstance(value, SecretStr):
+        flat[name] = value.get_secret_value()
+    elif isinstance(value, bool):
+        flat[name] = "true" if value else "false"
+    elif isinstance(value, dict | tuple):
+        plain = [v.model_dump() if isinstance(v, Section) else v for v in value] if isinstance(value, tuple) else value
+        flat[name] = json.dumps(plain)
+    else:
+        flat[name] = str(value)
+
+
+class _TomlSource(PydanticBaseSettingsSource):
+    """A TOML file whose place depends on the sources before it (the home, the profile's name)."""
+
+    def __init__(self, settings_cls: type[BaseSettings], label: str, read: Any) -> None:
+        super().__init__(settings_cls)
+        self._label = label
+        self._read = read
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._read(self.current_state)
+
+    def __repr__(self) -> str:
+        return f"_TomlSource({self._label})"
+
+
+def _home_toml(state: dict[str, Any]) -> dict[str, Any]:
+    return _read_toml(Path(state.get("home") or _default_home()).expanduser() / "edge.toml")
+
+
+def _profile_toml(state: dict[str, Any]) -> dict[str, Any]:
+    name = state.get("profile")
+    if not name:
+        return {}
+    home = Path(state.get("home") or _default_home()).expanduser()
+    places = [home / "profiles" / f"{name}.toml", PROFILES / f"{name}.toml"]
+    for place in places:
+        if place.is_file():
+            return _read_toml(place)
+    known = ", ".join(sorted(p.stem for p in PROFILES.glob("*.toml")))
+    raise SettingsError(
+        f"no profile named {name!r}: looked for {', '.join(map(str, places))}; the ready-made ones: {known}"
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}; mend the line or move the file away") from error
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from all their places.
+
+    Raises `SettingsError`, one line, naming the setting, what was given and what is accepted.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "EDGE_" + "__".join(str(part) for part in first["loc"]).upper()
+        given = "" if first["type"] == "extra_forbidden" else f" (given: {first.get('input')!r})"
+        raise SettingsError(
+            f"setting {name}: {first['msg']}{given}; looked in the environment, .env, edge.toml and the profile; "
+            "see docs/settings.md"
+        ) from error
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt `EDGE_MQT__HOST` must not be taken for silence."""
+    known = set(known_variables())
+    sections = {name for name in known if isinstance(Settings.model_fields[name[5:].lower()].default, Section)}
+    for variable in os.environ:
+        name = variable.upper()
+        if not name.startswith("EDGE_") or name in known:
+            continue
+        section, _, key = name.partition("__")
+        fields = type(Settings.model_fields[section[5:].lower()].default).model_fields if section in sections else {}
+        if key.partition("__")[0].lower() not in fields:
+            raise SettingsError(f"setting {variable} is not known; `edge settings` lists them all")
+
+
+def known_variables() -> list[str]:
+    """Names of the variables of the tree's first level."""
+    return [f"EDGE_{name}".upper() for name in Settings.model_fields]

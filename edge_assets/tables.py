@@ -1,0 +1,145 @@
+"""The tables of the lake: names, columns, types, units and what one row is. Plain data, read by all sides.
+
+The stream writer creates tables from it, Dagster shows it as column schemas, docs are generated from it. Types
+are Spark SQL's. All times are UTC. `date` is the partition column of every table that grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`layer.name`; it lies in `<lake>/<layer>/<name>`."""
+
+    layer: str
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    partitioned_by: tuple[str, ...] = ("date",)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.layer}.{self.name}"
+
+
+POSITION = (
+    Column(
+        "log_id",
+        "string",
+        "the Kafka topic's own identity: a new Kafka, or a topic made anew, is another log",
+    ),
+    Column("kafka_topic", "string", "Kafka topic"),
+    Column("kafka_partition", "int", "Kafka partition"),
+    Column("kafka_offset", "bigint", "Kafka offset; with the three before it, the position of the source record"),
+)
+
+RECEIVED = (
+    Column("received_at", "timestamp", "when the bridge received the message"),
+    Column("date", "date", "UTC day of received_at, as first known"),
+)
+
+BRONZE_EVENTS = Table(
+    "bronze",
+    "events",
+    "one record of the log, as the wire carried it, with its outcome",
+    (
+        *POSITION,
+        Column("kafka_time", "timestamp", "the record's timestamp in Kafka"),
+        Column("key", "string", "the MQTT topic"),
+        Column("payload", "binary", "the MQTT payload, byte for byte; null is a Kafka tombstone"),
+        Column("header", "string", "what the bridge knew of the message; see edge_assets.log_record"),
+        Column("outcome", "string", "exactly one of read, dead_letter, tombstone, ignored"),
+        Column("reason", "string", "why it was ignored or could not be read"),
+        Column("readings", "int", "rows of silver.readings that this record gave"),
+        Column("refused", "int", "properties of a read record that are not readings (NaN, 1_000, wrong type)"),
+        Column("batch", "bigint", "number of the stream writer's batch that wrote the row"),
+        *RECEIVED,
+    ),
+)
+
+DEAD_LETTERS = Table(
+    "bronze",
+    "dead_letters",
+    "one record that could not be read",
+    (
+        *POSITION,
+        Column("key", "string", "the MQTT topic"),
+        Column("payload", "binary", "the MQTT payload, byte for byte"),
+        Column("header", "string", "what the bridge knew of the message"),
+        Column("reason", "string", "why, as a word that can be grouped by"),
+        Column("detail", "string", "the same for a person, with the next step"),
+        Column("decoder", "string", "the decoder that refused it, with its version"),
+        Column("batch", "bigint", "number of the stream writer's batch that wrote the row"),
+        *RECEIVED,
+    ),
+)
+
+READINGS = Table(
+    "silver",
+    "readings",
+    "one measurement of one device at one time",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("device_id", "string", "IEEE address where known, else the device's name"),
+        Column("device_name", "string", "the device's name when the reading was received"),
+        Column("model", "string", "the device's model"),
+        Column("measurement", "string", "what was measured; nested values have dots in their names"),
+        Column("value", "double", "the number; 0/1 for two-valued measurements"),
+        Column("text", "string", "the text, where the measurement has one"),
+        Column("unit", "string", "unit of value, from the device's own description"),
+        Column(
+            "event_time",
+            "timestamp",
+            "when it was measured: the payload's time where plausible, else received_at",
+        ),
+        Column("event_time_source", "string", "payload or received"),
+        Column(
+            "quality",
+            "string",
+            "good, or words with a space between them: implausible (value), time_implausible (the payload's clock "
+            "was not believed), clock_unsynchronised (ours was not set), maybe_repeat",
+        ),
+        Column("pending", "boolean", "its device was not known yet; resolved when bridge/devices names it"),
+        *POSITION,
+        *RECEIVED,
+    ),
+)
+
+DEVICES = Table(
+    "silver",
+    "devices",
+    "one state of one device's description, valid from/to by received time; the registry",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("base_topic", "string", "base topic of the network it belongs to"),
+        Column("device_id", "string", "IEEE address; of a group, group:<id>"),
+        Column("device_name", "string", "friendly name: the device's topic below the base topic"),
+        Column("kind", "string", "device, group or coordinator"),
+        Column("model", "string", "model"),
+        Column("vendor", "string", "vendor"),
+        Column("description", "string", "the model in the vendor's words"),
+        Column(
+            "exposes",
+            "map<string,struct<type:string,unit:string,value_on:string,value_off:string,"
+            "value_min:double,value_max:double>>",
+            "its measurements by name: type (numeric, binary, enum, text, other), unit and range",
+        ),
+        Column("valid_from", "timestamp", "received time of the description; null: since ever"),
+        Column("valid_to", "timestamp", "received time of the one that replaced it; null: current"),
+        *POSITION,
+    ),
+    partitioned_by=(),
+)
+
+TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, DEVICES)
+
+OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")
