@@ -1,0 +1,105 @@
+"""What tests share: settings of their own, and the real broker and log.
+
+A test that asks for `kafka` or `mosquitto` finds their addresses in its `settings`, and topics of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_assets.errors import PlatformError
+from edge_assets.platform import broker, endpoints, log
+from edge_assets.platform.process import Process
+from edge_assets.settings import Route, Settings, load_settings
+
+SAMPLE_DATA = Path(os.environ.get("EDGE_SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Settings:
+    """A home of its own, free ports, simulators off; the cache of downloads is shared."""
+    _forget_environment(monkeypatch)
+    own: dict[str, Any] = _free_ports()
+    if "mosquitto" in request.fixturenames:
+        own["mqtt"]["host"] = "127.0.0.1"
+    if "kafka" in request.fixturenames:
+        own["kafka"]["bootstrap"] = request.getfixturevalue("kafka").kafka.bootstrap
+        mark = uuid.uuid4().hex[:8]
+        routes = (Route(filter="zigbee2mqtt/#", topic=f"sensor-events-{mark}"),)
+        own["bridge"] = {"id": f"bridge-{mark}", "routes": routes, "dead_letter_topic": f"dead-letters-{mark}"}
+    return load_settings(_env_file=None, home=tmp_path / "home", simulators={"enabled": False}, **own)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A real Kafka for the whole session. Yields the settings it runs with."""
+    home = tmp_path_factory.mktemp("kafka")
+    with pytest.MonkeyPatch.context() as patch:
+        _forget_environment(patch)
+        settings = endpoints.resolve(load_settings(_env_file=None, home=home, **_free_ports()))
+    running = log.start(settings)
+    yield settings
+    log.stop(running)
+
+
+class Mosquitto:
+    """A real Mosquitto at the address in the test's settings, which can be killed and started again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.host, self.port = broker.address(settings)
+        self.process: Process = broker.start(settings)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def stop(self) -> None:
+        broker.stop(self.process)
+
+    def start(self) -> None:
+        self.process = broker.start(self.settings)
+
+
+@pytest.fixture
+def mosquitto(settings: Settings) -> Iterator[Mosquitto]:
+    """A real Mosquitto of this test's own. Where there is none: skipped, and in CI a failure."""
+    if broker.find_mosquitto() is None:
+        _missing("Mosquitto is not on this machine; on Debian: `apt install mosquitto`")
+    running = Mosquitto(settings)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The folder of third-party recordings, where it is there (EDGE_SAMPLE_DATA, or `shared/data` beside us)."""
+    if not SAMPLE_DATA.is_dir():
+        pytest.skip(f"no sample data in {SAMPLE_DATA}; EDGE_SAMPLE_DATA says where it is")
+    return SAMPLE_DATA
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI") == "true":
+        raise PlatformError(what)
+    pytest.skip(what)
+
+
+def _free_ports() -> dict[str, dict[str, Any]]:
+    return {
+        "mqtt": {"port": endpoints.free_port()},
+        "kafka": {"port": endpoints.free_port(), "controller_port": endpoints.free_port()},
+        "dagster": {"port": endpoints.free_port(), "grpc_port": endpoints.free_port()},
+    }
+
+
+def _forget_environment(patch: pytest.MonkeyPatch) -> None:
+    """The developer's own platform must not reach into a test; only the cache stays theirs."""
+    for name in list(os.environ):
+        if name.upper().startswith("EDGE_") and name.upper() != "EDGE_CACHE_DIR":
+            patch.delenv(name)
