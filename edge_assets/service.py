@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edge_assets.errors import AlreadyRunning
 from edge_assets.settings import Settings
@@ -47,18 +47,27 @@ def service_lock(settings: Settings, service: str) -> Iterator[None]:
     path = lock_path(settings, service)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(file):
             file.seek(0)
             raise AlreadyRunning(
                 f"{service} of {settings.home} runs already (pid {file.read().strip() or 'unknown'}); "
                 "`edge status` shows it, `edge down` stops it"
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _take(file: IO[str]) -> bool:
+    """Take the lock. Who looks at it (`lock_holder`) holds it for an instant, so one refusal proves nothing."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.05)
+    return False
 
 
 def lock_holder(settings: Settings, service: str) -> int | None:

@@ -1,0 +1,31 @@
+"""All that Dagster sees, put together: `dagster dev` in a checkout, and `edge up`, load this module.
+
+It imports neither Spark nor a client of broker or log: those are imported where they run. `build` is the seam for
+tests: other settings, other loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from edge_assets.defs import assets, checks, housekeeping, sensors, services
+from edge_assets.settings import Settings, load_settings
+
+
+def build(settings: Settings, held: Sequence[services.Service] | None = None) -> dg.Definitions:
+    """The definitions that these settings describe; `held` replaces the services that they ask for."""
+    wanted = services.services(settings) if held is None else held
+    pairs = [(service, services.service_job(service, settings)) for service in wanted]
+    verify_job, verify_schedule = checks.check_jobs(settings)
+    return dg.Definitions(
+        assets=assets.asset_specs(settings),
+        asset_checks=checks.asset_checks(settings),
+        jobs=[*(job for _, job in pairs), verify_job, housekeeping.housekeeping],
+        sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
+        schedules=[verify_schedule, housekeeping.housekeeping_daily],
+    )
+
+
+defs = build(load_settings())

@@ -1,0 +1,198 @@
+"""The way of a reading as Dagster's assets: devices → broker → log → bronze → silver, one group per hop.
+
+All of them are external: no run of Dagster makes them, the services do, without pause. Dagster shows what they are,
+where they lie, what they come from, and whether they still move. What a service has added is reported by
+`edge_assets.defs.reporting`; what is *in* them is checked by `edge_assets.defs.checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from edge_assets.settings import Route, Settings
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, TABLES, Table
+
+BROKER = dg.AssetKey(["broker", "mqtt"])
+
+TABLE_SOURCES: Mapping[str, Sequence[str]] = {
+    BRONZE_EVENTS.full_name: (),
+    DEAD_LETTERS.full_name: (),
+    DEVICES.full_name: (BRONZE_EVENTS.full_name,),
+    READINGS.full_name: (BRONZE_EVENTS.full_name, DEVICES.full_name),
+}
+"""what each table comes from; () is the log itself"""
+
+TABLE_WORDS = {
+    BRONZE_EVENTS.full_name: "Every record of the log, as the wire carried it, each with its one outcome.",
+    DEAD_LETTERS.full_name: "Records that nobody could read, with their bytes and the reason; `edge redrive` puts "
+    "them through once they can be. Empty is good: fresh means that the stream writer has looked.",
+    DEVICES.full_name: "The registry: who each device is, what it measures and in which unit, and since when. It "
+    "changes when devices do; fresh means that the stream writer has looked.",
+    READINGS.full_name: "One measurement of one device at one time, with its unit and its source position: the "
+    "table to ask.",
+}
+
+STEADY = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=5), fail_window=timedelta(minutes=15))
+"""for a network in which something reports every few seconds"""
+
+OWN_NETWORK = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=25), fail_window=timedelta(hours=1))
+"""Zigbee2MQTT publishes its own health every 10 minutes, whatever the devices do: two of them missed, or six"""
+
+OWN_READINGS = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=9))
+"""the most silent home has a few door contacts, which report their battery every hour or few"""
+
+QUIET = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=9))
+"""for what rightly stays as it is: it is reported hourly while the service that would write it moves"""
+
+
+def network_key(route: Route) -> dg.AssetKey:
+    """The devices behind a route: `zigbee2mqtt/#` → devices/zigbee2mqtt."""
+    levels = [level for level in route.filter.split("/") if level not in ("#", "+", "")]
+    return dg.AssetKey(["devices", *(levels or ["all"])])
+
+
+def topic_key(topic: str) -> dg.AssetKey:
+    return dg.AssetKey(["log", topic])
+
+
+def table_key(full_name: str) -> dg.AssetKey:
+    return dg.AssetKey(full_name.split("."))
+
+
+def kept_routes(settings: Settings) -> list[Route]:
+    """The routes whose messages are kept, one per network."""
+    return list({network_key(route): route for route in settings.bridge.routes if route.topic}.values())
+
+
+def topics(settings: Settings) -> list[str]:
+    """The Kafka topics that readings travel through; the dead-letter topic is not among them."""
+    return list(dict.fromkeys(route.topic for route in settings.bridge.routes if route.topic))
+
+
+def asset_specs(settings: Settings) -> list[dg.AssetSpec]:
+    """Every hop of the way that these settings describe, in its order."""
+    return [
+        *(_network(settings, route) for route in kept_routes(settings)),
+        _broker(settings),
+        *(_topic(settings, topic) for topic in topics(settings)),
+        _dead_letter_topic(settings),
+        *(_table(settings, table) for table in TABLES),
+    ]
+
+
+def is_steady(settings: Settings) -> bool:
+    """Whether something is known to report every few seconds: a simulated plug, and not slowed down."""
+    return settings.simulators.enabled and settings.simulators.plugs > 0 and settings.simulators.interval_seconds <= 60
+
+
+def _moving(settings: Settings) -> dg.FreshnessPolicy:
+    return STEADY if is_steady(settings) else OWN_NETWORK
+
+
+def _network(settings: Settings, route: Route) -> dg.AssetSpec:
+    simulated = settings.simulators.enabled and route.filter.startswith(f"{settings.simulators.base_topic}/")
+    zigbee = route.filter.split("/")[0] in settings.stream.base_topics
+    what = "Zigbee devices, as Zigbee2MQTT publishes them" if zigbee else "Devices, as they publish"
+    return dg.AssetSpec(
+        network_key(route),
+        group_name="devices",
+        description=f"{what}: the MQTT topics `{route.filter}`." + (" Simulated." if simulated else ""),
+        kinds={"mqtt", *({"zigbee"} if zigbee else ())},
+        owners=[_owner(settings)],
+        freshness_policy=_moving(settings),
+        metadata={"MQTT topics": route.filter, "written by": "simulators" if simulated else "the devices"},
+    )
+
+
+def _broker(settings: Settings) -> dg.AssetSpec:
+    own = settings.mqtt.host
+    return dg.AssetSpec(
+        BROKER,
+        deps=[network_key(route) for route in kept_routes(settings)],
+        group_name="broker",
+        description="The MQTT broker: hands each message to the bridge, and queues for it while it is away.",
+        kinds={"mqtt"},
+        owners=[_owner(settings)],
+        freshness_policy=_moving(settings),
+        metadata={
+            "where": f"{own}:{settings.mqtt.port or 1883}" if own else f"embedded, on {settings.mqtt.bind}",
+            "queues at most": f"{settings.mqtt.queue_max_messages:,} messages",
+        },
+    )
+
+
+def _topic(settings: Settings, topic: str) -> dg.AssetSpec:
+    filters = ", ".join(route.filter for route in settings.bridge.routes if route.topic == topic)
+    return dg.AssetSpec(
+        topic_key(topic),
+        deps=[BROKER],
+        group_name="log",
+        description=f"The Kafka topic `{topic}`: each message of `{filters}` byte for byte, once, in order.",
+        kinds={"kafka"},
+        owners=[_owner(settings)],
+        freshness_policy=_moving(settings),
+        metadata=_log_metadata(settings),
+    )
+
+
+def _dead_letter_topic(settings: Settings) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        topic_key(settings.bridge.dead_letter_topic),
+        deps=[BROKER],
+        group_name="log",
+        description=f"The Kafka topic `{settings.bridge.dead_letter_topic}`: messages over the log's limit of "
+        f"{settings.kafka.max_message_bytes:,} bytes, kept. Empty is good: fresh means that the bridge carries.",
+        kinds={"kafka"},
+        owners=[_owner(settings)],
+        freshness_policy=QUIET,
+        metadata=_log_metadata(settings),
+    )
+
+
+def _log_metadata(settings: Settings) -> dict[str, Any]:
+    return {
+        "where": settings.kafka.bootstrap or "embedded, on 127.0.0.1",
+        "kept for": f"{settings.kafka.retention_hours} hours",
+        "written by": "bridge",
+    }
+
+
+def _table(settings: Settings, table: Table) -> dg.AssetSpec:
+    sources = TABLE_SOURCES[table.full_name]
+    from_log = [topic_key(name) for name in (*topics(settings), settings.bridge.dead_letter_topic)]
+    return dg.AssetSpec(
+        table_key(table.full_name),
+        deps=[table_key(name) for name in sources] or from_log,
+        group_name=table.layer,
+        description=f"{TABLE_WORDS[table.full_name]}\n\nOne row is {table.row}.",
+        kinds={"delta", "spark"},
+        owners=[_owner(settings)],
+        freshness_policy=_table_freshness(settings, table),
+        metadata={
+            "dagster/uri": str(settings.lake_path / table.layer / table.name),
+            "dagster/table_name": table.full_name,
+            "dagster/column_schema": dg.TableSchema(
+                columns=[dg.TableColumn(c.name, c.type, c.description) for c in table.columns]
+            ),
+            "partitioned by": ", ".join(table.partitioned_by) or "nothing",
+            "written by": "stream_writer",
+        },
+    )
+
+
+def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
+    if table in (DEAD_LETTERS, DEVICES):
+        return QUIET
+    if table is READINGS and not is_steady(settings):
+        return OWN_READINGS
+    return _moving(settings)
+
+
+def _owner(settings: Settings) -> str:
+    """Who looks after it: the people of this place."""
+    return "team:" + (re.sub(r"[^\w-]+", "_", settings.site) or "home")

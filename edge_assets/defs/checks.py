@@ -1,0 +1,215 @@
+"""Asset checks: whether what arrived is whole. They double as the platform's monitoring.
+
+| check | asset | looks at | when |
+|---|---|---|---|
+| `complete` | bronze.events | the tables against the log (`edge verify`) | hourly, by a job: it needs DuckDB |
+| `few_dead_letters` | bronze.dead_letters | the stream writer's counters | every 10 minutes, without a run |
+| `nothing_dropped` | broker/mqtt | the bridge's counters | every 10 minutes, without a run |
+
+The cheap ones only compare two small status files (`edge_assets.service`) with what they said before. A person can
+execute each check from its page at any time. Freshness is no check: each asset has its own policy.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import dagster as dg
+
+from edge_assets.defs.assets import BROKER, table_key
+from edge_assets.service import read_status
+from edge_assets.settings import Settings
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS
+
+EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
+DEAD_LETTERS_KEY = table_key(DEAD_LETTERS.full_name)
+
+LOOK_SECONDS = 600
+WINDOW_SECONDS = 3600.0
+"""the share of dead letters is taken over this time"""
+
+DEAD_LETTER_SHARE = 0.01
+DEAD_LETTER_COUNT = 10
+"""fewer than these are looked at by a person some day; no alarm"""
+
+DROP_SECONDS = 24 * 3600.0
+"""a drop stays visible for this time: it is a loss, and nothing mends it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The counters at one time (seconds since 1970). They start at 0 with their service."""
+
+    at: float
+    records: int = 0
+    dead_letters: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check says: whether it passes, why, and its figures."""
+
+    passed: bool
+    words: str
+    figures: Mapping[str, Any]
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
+
+
+def take_sample(settings: Settings, now: float | None = None) -> Sample:
+    """The counters as the services' status files have them."""
+    tables = read_status(settings, "stream_writer").get("tables") or {}
+    return Sample(
+        time.time() if now is None else now,
+        records=int((tables.get(BRONZE_EVENTS.full_name) or {}).get("rows") or 0),
+        dead_letters=int((tables.get(DEAD_LETTERS.full_name) or {}).get("rows") or 0),
+        dropped=int(read_status(settings, "bridge").get("dropped_by_broker") or 0),
+    )
+
+
+def judge_dead_letters(samples: Sequence[Sample]) -> Verdict:
+    """Few of the window's records may be dead letters. `samples` in order of time, at least one."""
+    window = [s for s in samples if samples[-1].at - s.at <= WINDOW_SECONDS]
+    records = _growth([s.records for s in window])
+    dead = _growth([s.dead_letters for s in window])
+    share = dead / records if records else 0.0
+    passed = dead < DEAD_LETTER_COUNT or share <= DEAD_LETTER_SHARE
+    words = f"{dead:,} of {records:,} records in the last hour could not be read"
+    if not passed:
+        words += "; `edge sql` on bronze.dead_letters says why, `edge redrive` puts them through once mended"
+    return Verdict(passed, words, {"dead letters": dead, "records": records, "share": share})
+
+
+def judge_drops(samples: Sequence[Sample]) -> Verdict:
+    """The broker may drop nothing that was queued for the bridge. `samples` in order of time, at least one."""
+    window = [s for s in samples if samples[-1].at - s.at <= DROP_SECONDS]
+    dropped = _growth([s.dropped for s in window])
+    words = f"the broker dropped {dropped:,} messages in the last day"
+    if dropped:
+        words += ": its queue for the bridge was full (EDGE_MQTT__QUEUE_MAX_MESSAGES, EDGE_MQTT__QUEUE_MAX_BYTES)"
+    return Verdict(not dropped, words, {"messages dropped": dropped}, dg.AssetCheckSeverity.ERROR)
+
+
+def _growth(counts: Sequence[int]) -> int:
+    """By how much a counter grew; one that fell was started anew. A single count is taken from 0."""
+    if len(counts) < 2:
+        return sum(counts)
+    return sum(now - before if now >= before else now for before, now in pairwise(counts))
+
+
+CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]], ...] = (
+    (
+        "few_dead_letters",
+        DEAD_LETTERS_KEY,
+        f"At most {DEAD_LETTER_SHARE:.0%} of an hour's records are dead letters.",
+        judge_dead_letters,
+    ),
+    ("nothing_dropped", BROKER, "The MQTT broker dropped nothing that was queued for the bridge.", judge_drops),
+)
+
+
+def asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """All checks, as a person can execute them."""
+    return [_complete(settings), *(_cheap(settings, *check) for check in CHEAP)]
+
+
+def _cheap(
+    settings: Settings,
+    name: str,
+    asset: dg.AssetKey,
+    description: str,
+    judge: Callable[[Sequence[Sample]], Verdict],
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def check() -> dg.AssetCheckResult:
+        verdict = judge([take_sample(settings)])
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            description=verdict.words,
+            metadata={**verdict.figures, "over": "since the service started"},
+            severity=verdict.severity,
+        )
+
+    return check
+
+
+def _complete(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=EVENTS_KEY,
+        name="complete",
+        description="Every record of the log is in the table once, none is repeated, each has its one outcome: "
+        "what `edge verify` proves.",
+    )
+    def check() -> dg.AssetCheckResult:
+        return _completeness(settings)
+
+    return check
+
+
+def _completeness(settings: Settings) -> dg.AssetCheckResult:
+    from edge_assets.warehouse.verify import verify
+
+    proof = verify(settings)
+    return dg.AssetCheckResult(passed=bool(proof.ok), metadata={"proof": dg.MetadataValue.json(asdict(proof))})
+
+
+def check_jobs(settings: Settings) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    """The hourly look that needs a process of its own."""
+    selection = dg.AssetSelection.checks(dg.AssetCheckKey(EVENTS_KEY, "complete"))
+    job = dg.define_asset_job(
+        "verify_tables",
+        selection=selection,
+        executor_def=dg.in_process_executor,
+        description="Compares the tables with the log, as `edge verify` does.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name="verify_tables_hourly",
+        job=job,
+        cron_schedule="17 * * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    return job, schedule  # type: ignore[return-value]
+
+
+def check_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Evaluates the cheap checks without a run, and remembers the samples of a day in its cursor."""
+
+    @dg.sensor(
+        name="watch_checks",
+        minimum_interval_seconds=LOOK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Evaluates the cheap asset checks from the services' counters, without a run.",
+    )
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        samples = [*_remembered(context.cursor), take_sample(settings)]
+        samples = [s for s in samples if samples[-1].at - s.at <= DROP_SECONDS]
+        return dg.SensorResult(
+            asset_events=[_evaluation(name, asset, judge(samples)) for name, asset, _, judge in CHEAP],
+            skip_reason="evaluated without a run",
+            cursor=json.dumps([list(asdict(s).values()) for s in samples]),
+        )
+
+    return watch
+
+
+def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=name,
+        passed=verdict.passed,
+        description=verdict.words,
+        metadata={key: dg.MetadataValue.float(float(value)) for key, value in verdict.figures.items()},
+        severity=verdict.severity,
+    )
+
+
+def _remembered(cursor: str | None) -> list[Sample]:
+    try:
+        return [Sample(*values) for values in json.loads(cursor)] if cursor else []
+    except (ValueError, TypeError):
+        return []

@@ -1,0 +1,182 @@
+"""What the services have added, told to Dagster: materializations without runs.
+
+A service's loop counts; its run looks at the counters every few seconds and reports an asset only when it has
+advanced, and not more often than `REPORT_SECONDS`: each report stays in Dagster's storage (about 1.5 KB) until
+`edge_assets.defs.housekeeping` takes it away.
+
+Assets that rightly stay as they are (dead letters, the registry of devices) are reported once per `QUIET_SECONDS`
+while the service that would write them moves: their freshness says that somebody has looked.
+
+The counters, by service (each may be missing):
+
+| service | counter | what |
+|---|---|---|
+| simulators | `published` | messages |
+| bridge | `received`, `logged` | messages taken from the broker, acknowledged by Kafka |
+| bridge | `last_received_at` | ISO time |
+| bridge | `oversize` | messages that went to the dead-letter topic |
+| stream_writer | `tables` | by table: `version`, `rows` written since the start, `last_event_at` |
+| stream_writer | `batch`, `lag`, `positions` | its number; by topic and partition: records behind, next offset |
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from edge_assets.defs.assets import BROKER, kept_routes, network_key, table_key, topic_key, topics
+from edge_assets.settings import Settings
+from edge_assets.tables import DEAD_LETTERS, DEVICES, TABLES
+
+REPORT_SECONDS = 60.0
+QUIET_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an asset has come since its service started."""
+
+    asset: dg.AssetKey
+    count: int
+    """what grows when the asset does: messages, rows"""
+    unit: str
+    looked: int = 0
+    """what grows when its service has worked, whether the asset changed or not; 0: it is no quiet asset"""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Reported:
+    count: int = 0
+    looked: int = 0
+    at: float = float("-inf")
+
+
+class Reporter:
+    """Reports a service's assets from its counters; one for each run.
+
+    `clock` is monotonic, in seconds.
+    """
+
+    def __init__(self, settings: Settings, service: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._service = service
+        self._clock = clock
+        self._reported: dict[dg.AssetKey, _Reported] = {}
+
+    def report(
+        self, instance: dg.DagsterInstance, counters: Mapping[str, Any], last: bool = False
+    ) -> list[dg.AssetKey]:
+        """Report what has advanced since its last report; `last` ones do not wait for their minute."""
+        told = []
+        for progress in progress_of(self._service, counters, self._settings):
+            before = self._reported.setdefault(progress.asset, _Reported())
+            if not self._is_due(progress, before, last):
+                continue
+            instance.report_runless_asset_event(_materialization(progress, before, self._service))
+            self._reported[progress.asset] = _Reported(progress.count, progress.looked, self._clock())
+            told.append(progress.asset)
+        return told
+
+    def _is_due(self, progress: Progress, before: _Reported, last: bool) -> bool:
+        waited = self._clock() - before.at
+        if progress.count > before.count:
+            return last or waited >= REPORT_SECONDS
+        return progress.looked > before.looked and waited >= QUIET_SECONDS
+
+
+def _materialization(progress: Progress, before: _Reported, service: str) -> dg.AssetMaterialization:
+    new = progress.count - before.count
+    return dg.AssetMaterialization(
+        progress.asset,
+        description=f"{new:,} {progress.unit}" if new else f"unchanged: {service} has looked",
+        metadata={f"new {progress.unit}": new, "reported by": service, **progress.metadata},
+    )
+
+
+def progress_of(service: str, counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    """The assets that a service writes, as far as its counters tell of them."""
+    by_service = {"simulators": _simulators, "bridge": _bridge, "stream_writer": _stream_writer}
+    if service in by_service:
+        yield from by_service[service](counters, settings)
+
+
+def _simulators(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    for route in kept_routes(settings):
+        if _is_simulated(route.filter, settings):
+            yield Progress(network_key(route), _count(counters, "published"), "messages")
+
+
+def _is_simulated(topic_filter: str, settings: Settings) -> bool:
+    return settings.simulators.enabled and topic_filter.startswith(f"{settings.simulators.base_topic}/")
+
+
+def _bridge(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    received, logged = _count(counters, "received"), _count(counters, "logged")
+    last = _time(counters, "last_received_at", "last message")
+    dropped = {"dropped by the broker": counters["dropped_by_broker"]} if "dropped_by_broker" in counters else {}
+    for route in kept_routes(settings):
+        if not _is_simulated(route.filter, settings):
+            yield Progress(network_key(route), received, "messages", metadata=last)
+    yield Progress(BROKER, received, "messages", metadata={**last, **_plain(dropped)})
+    for topic in topics(settings):
+        yield Progress(topic_key(topic), logged, "records", metadata=last)
+    dead = topic_key(settings.bridge.dead_letter_topic)
+    yield Progress(dead, _count(counters, "oversize"), "records", looked=logged)
+
+
+def _stream_writer(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    tables, batch = counters.get("tables") or {}, _count(counters, "batch")
+    for table in TABLES:
+        news = tables.get(table.full_name)
+        if news is None:
+            continue
+        quiet = table in (DEAD_LETTERS, DEVICES)
+        metadata = {
+            **_plain({"table version": news.get("version")}),
+            **_time(news, "last_event_at", "last event"),
+            **_lag(counters.get("lag")),
+            **_plain({"positions": counters.get("positions")}),
+        }
+        yield Progress(table_key(table.full_name), _count(news, "rows"), "rows", batch if quiet else 0, metadata)
+
+
+def _count(counters: Mapping[str, Any], name: str) -> int:
+    value = counters.get(name)
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _lag(lag: Any) -> dict[str, Any]:
+    """Records that the log holds and the tables do not yet: a number, or numbers by topic and partition."""
+    if lag is None:
+        return {}
+    behind = _sum(lag)
+    return {} if behind is None else {"lag (records)": behind}
+
+
+def _sum(value: Any) -> int | None:
+    if isinstance(value, Mapping):
+        parts = [part for part in map(_sum, value.values()) if part is not None]
+        return sum(parts) if parts else None
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _time(values: Mapping[str, Any], name: str, label: str) -> dict[str, Any]:
+    value = values.get(name)
+    if not isinstance(value, str):
+        return {}
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return {label: value}
+    return {label: dg.MetadataValue.timestamp(at if at.tzinfo else at.replace(tzinfo=UTC))}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that Dagster's metadata takes; what is missing is left out."""
+    return {name: value for name, value in values.items() if value is not None}

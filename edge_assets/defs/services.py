@@ -1,0 +1,221 @@
+"""The services as Dagster sees them: a job with one op each, whose run lasts for weeks.
+
+The op holds a loop (`edge_assets.service`) that knows nothing of Dagster. The loop works in a thread of its own, so
+that neither a slow write to Dagster's storage nor a signal ever interrupts it; the main thread watches: it hears
+signals and Dagster's word, writes a summary line every few minutes, and reports materializations.
+
+How a run ends:
+
+| who | how | the run becomes |
+|---|---|---|
+| a person, in Dagster | Terminate | CANCELED: stays stopped until it is switched on |
+| `edge down` | SIGTERM | SUCCESS: the next `edge up` starts it |
+| the loop | raises, or returns unasked | FAILURE: started anew |
+| nobody | kill -9, reboot | FAILURE, by the code server or by the keep-alive: started anew |
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import dagster as dg
+
+from edge_assets.defs.reporting import Reporter
+from edge_assets.defs.shutdown import is_shutting_down
+from edge_assets.errors import PlatformError
+from edge_assets.service import Loop, Report, run_service
+from edge_assets.settings import Settings
+
+WATCH_SECONDS = 1.0
+DAGSTER_SECONDS = 5.0
+"""how often the run asks Dagster whether it is to stop, which matters where the code server that could have told
+it has been replaced"""
+SUMMARY_SECONDS = 300.0
+
+STOP_STATUSES = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+JOB_TAG = "edge/service"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    loop: str
+    """`module:function` of its loop, imported only where it runs"""
+    description: str
+
+
+SIMULATORS = Service(
+    "simulators",
+    "edge_assets.sources.simulators:run",
+    "A simulated Zigbee2MQTT with door contacts and plugs: publishes to the MQTT broker as the real one does.",
+)
+BRIDGE = Service(
+    "bridge",
+    "edge_assets.bridge.loop:run",
+    "MQTT → Kafka: carries each message over byte for byte, once, and acknowledges it when the log has it.",
+)
+STREAM_WRITER = Service(
+    "stream_writer",
+    "edge_assets.stream.loop:run",
+    "Kafka → Delta: Spark decodes the log's records, and is the only one to commit to the lake's tables.",
+)
+
+
+def services(settings: Settings) -> list[Service]:
+    """The services that these settings ask for, in the order in which a reading travels."""
+    return [*([SIMULATORS] if settings.simulators.enabled else []), BRIDGE, STREAM_WRITER]
+
+
+def service_job(service: Service, settings: Settings) -> dg.JobDefinition:
+    """The job that holds the service up, in one process."""
+
+    @dg.op(name=f"hold_{service.name}", description=service.description)
+    def hold(context: dg.OpExecutionContext) -> None:
+        hold_loop(context, service, settings)
+
+    @dg.job(
+        name=service.name,
+        description=f"{service.description} Runs for weeks; its keep-alive sensor starts it. To stop the service, "
+        "terminate its run; to start it again, launch this job or turn the sensor off and on.",
+        executor_def=dg.in_process_executor,
+        tags={JOB_TAG: service.name},
+    )
+    def job() -> None:
+        hold()
+
+    return job
+
+
+def hold_loop(context: dg.OpExecutionContext, service: Service, settings: Settings) -> None:
+    """Run the loop until it ends or somebody ends it; returns when it was sent SIGTERM and has stopped.
+
+    Raises what the loop raised, and Dagster's own interruption where the run is being terminated.
+    """
+    if is_shutting_down(settings):
+        context.log.info(f"{service.name} does not start: the platform is shutting down")
+        return
+    stop = threading.Event()
+    watch = Watch(context, service, settings, stop)
+    with stop_on_signals(stop), ThreadPoolExecutor(1, thread_name_prefix=service.name) as thread:
+        # The loop is imported in its thread too: an import of seconds delays no signal.
+        work = thread.submit(run_service, service.name, watch.counting(service.loop), settings, stop)
+        watch.until_done(work)
+    work.result()
+    context.log.info(f"{service.name} stopped: {summary(watch.counters, {})}")
+    if _status(context) in STOP_STATUSES:
+        raise dg.DagsterExecutionInterruptedError()
+    if not stop.is_set():
+        raise PlatformError(f"{service.name}: its loop ended unasked, expected it to run on; its log lines say why")
+
+
+class Watch:
+    """What the run's main thread does while the loop works in another."""
+
+    def __init__(
+        self, context: dg.OpExecutionContext, service: Service, settings: Settings, stop: threading.Event
+    ) -> None:
+        self.counters: dict[str, Any] = {}
+        self._context = context
+        self._settings = settings
+        self._stop = stop
+        self._reporter = Reporter(settings, service.name)
+        self._said: dict[str, Any] = {}
+        self._trouble: str | None = None
+
+    def counting(self, loop: str) -> Loop:
+        """The loop (`module:function`), with its counters kept where this thread sees them."""
+
+        def run(settings: Settings, stop: threading.Event, report: Report) -> None:
+            def keep(news: Mapping[str, Any]) -> None:
+                self.counters.update(news)
+                report(news)
+
+            keep({"run_id": self._context.run_id})
+            module, _, function = loop.partition(":")
+            getattr(import_module(module), function)(settings, stop, keep)
+
+        return run
+
+    def until_done(self, work: Future[None]) -> None:
+        done = threading.Event()
+        work.add_done_callback(lambda _: done.set())
+        asked = said = time.monotonic()
+        while not done.wait(WATCH_SECONDS):
+            if is_shutting_down(self._settings):
+                self._stop.set()
+            now = time.monotonic()
+            if now - asked >= DAGSTER_SECONDS:
+                asked = now
+                self._attempt(self._obey)
+                self._attempt(self._report)
+            if now - said >= SUMMARY_SECONDS:
+                said = now
+                self._attempt(self._sum_up)
+        self._attempt(lambda: self._report(last=True))
+
+    def _obey(self) -> None:
+        if _status(self._context) in STOP_STATUSES:
+            self._stop.set()
+
+    def _report(self, last: bool = False) -> None:
+        self._reporter.report(self._context.instance, dict(self.counters), last)
+
+    def _sum_up(self) -> None:
+        counters = dict(self.counters)
+        self._context.log.info(summary(counters, self._said))
+        self._said = counters
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Dagster's storage in trouble (locked, disk full) stops no service: said once when it starts and ends."""
+        try:
+            step()
+        except Exception as error:
+            if self._trouble is None:
+                print(f"Dagster's storage cannot be used: {error!r}; the service works on", file=sys.stderr, flush=True)
+            self._trouble = step.__name__
+        else:
+            if self._trouble == step.__name__:
+                print("Dagster's storage can be used again", file=sys.stderr, flush=True)
+                self._trouble = None
+
+
+def summary(counters: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """One line for a person: each plain counter, and by how much it grew since the last line."""
+    parts = []
+    for name, value in counters.items():
+        if name == "run_id" or isinstance(value, Mapping | list | tuple) or value is None:
+            continue
+        grown = value - before[name] if _number(value) and _number(before.get(name)) else 0
+        parts.append(f"{name} {value}{f' (+{grown})' if grown > 0 else ''}")
+    return ", ".join(parts) or "nothing to count yet"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _status(context: dg.OpExecutionContext) -> dg.DagsterRunStatus | None:
+    run = context.instance.get_run_by_id(context.run_id)
+    return run.status if run else None
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and Dagster's own interrupt set `stop`, in place of an exception at a random line."""
+    if threading.current_thread() is not threading.main_thread():
+        # Only in tests that execute the job in a thread; signals reach the main thread alone.
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
