@@ -15,6 +15,7 @@ import pytest
 
 from edge_assets.errors import PlatformError
 from edge_assets.platform import broker, endpoints, log
+from edge_assets.platform.mosquitto import find as mosquitto_on_machine
 from edge_assets.platform.process import Process
 from edge_assets.settings import Route, Settings, load_settings
 
@@ -69,7 +70,7 @@ class Mosquitto:
 @pytest.fixture
 def mosquitto(settings: Settings) -> Iterator[Mosquitto]:
     """A real Mosquitto of this test's own. Where there is none: skipped, and in CI a failure."""
-    if broker.find_mosquitto() is None:
+    if mosquitto_on_machine() is None:
         _missing("Mosquitto is not on this machine; on Debian: `apt install mosquitto`")
     running = Mosquitto(settings)
     yield running

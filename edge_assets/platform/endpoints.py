@@ -75,7 +75,7 @@ def _filled(settings: Settings, ports: dict[tuple[str, str], int]) -> Settings:
     for (section, name), port in ports.items():
         updates[section][name] = port
     if settings.mqtt.host is None:
-        updates["mqtt"]["host"] = _reachable(settings.mqtt.bind)
+        updates["mqtt"]["host"] = reachable(settings.mqtt.bind)
     elif settings.mqtt.port == 0:
         updates["mqtt"]["port"] = 8883 if settings.mqtt.tls else 1883
     if settings.kafka.bootstrap is None:
@@ -86,7 +86,7 @@ def _filled(settings: Settings, ports: dict[tuple[str, str], int]) -> Settings:
     return settings.model_copy(update=sections)
 
 
-def _reachable(bind: str) -> str:
+def reachable(bind: str) -> str:
     """The address at which something that listens on `bind` is reached from this machine."""
     return "127.0.0.1" if bind in ("0.0.0.0", "") else "::1" if bind == "::" else bind
 

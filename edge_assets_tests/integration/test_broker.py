@@ -10,8 +10,9 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_assets.errors import PlatformError
+from edge_assets.errors import DownloadError, PlatformError
 from edge_assets.platform import broker, endpoints
+from edge_assets.platform import mosquitto as package
 from edge_assets.settings import Settings, load_settings
 from edge_assets_tests.conftest import Mosquitto
 
@@ -41,7 +42,7 @@ def test_it_starts_again_on_its_port_after_a_kill(mosquitto: Mosquitto) -> None:
 
 
 def test_a_password_keeps_strangers_out(settings: Settings, tmp_path: Path) -> None:
-    if broker.find_mosquitto() is None:
+    if package.find() is None:
         pytest.skip("no mosquitto")
     secured = load_settings(
         _env_file=None,
@@ -63,6 +64,35 @@ def test_a_taken_port_is_told(settings: Settings) -> None:
         other.listen()
         with pytest.raises(PlatformError, match=f"{settings.mqtt.port}: the port is taken"):
             broker.start(settings)
+
+
+@pytest.mark.slow
+def test_the_distributions_package_runs_from_the_cache_without_root(settings: Settings, tmp_path: Path) -> None:
+    """Fetches from the distribution's archive; where that can't be reached there is nothing to test."""
+    elsewhere = settings.model_copy(update={"cache_dir": tmp_path / "cache"})
+    try:
+        executable = package.unpack(elsewhere)
+    except DownloadError as error:
+        pytest.skip(str(error))
+    assert package.version(executable)
+    running = broker.start(elsewhere, broker.Engine(executable))
+    try:
+        assert connect_code(elsewhere, None, None) == "Success"
+    finally:
+        broker.stop(running)
+    assert package.unpacked(elsewhere) == executable
+    assert [path.name for path in (tmp_path / "cache" / "mosquitto").iterdir() if not path.name.startswith(".")] == [
+        executable.parents[2].name
+    ]
+
+
+def test_without_mosquitto_amqtt_serves(settings: Settings) -> None:
+    running = broker.start(settings, broker.Engine(None))
+    try:
+        assert connect_code(settings, None, None) == "Success"
+    finally:
+        broker.stop(running)
+    assert not running.alive
 
 
 def client(identifier: str) -> mqtt.Client:
