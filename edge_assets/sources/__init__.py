@@ -1,0 +1,14 @@
+"""The first hop: what publishes to the MQTT broker when no real sensor network does.
+
+    message       one MQTT publication at a moment of simulated time
+    exposes       how Zigbee2MQTT describes a device's measurements
+    appliances    what stands behind a plug: power over the day, and its exact integral
+    snzb04p       the door contact SONOFF SNZB-04P
+    s60zbtpf      the plug SONOFF S60ZBTPF
+    zigbee2mqtt   the simulated network of both: a pure, seeded generator of messages
+    publisher     a paho-mqtt client to the broker of the settings
+    simulators    the service: publishes the network in real time
+    replay        publishes a recording
+
+Nothing here knows Kafka, Spark or Dagster.
+"""

@@ -1,0 +1,143 @@
+"""The service that publishes the simulated network: real time, the real broker, the real one's manners.
+
+States go out at QoS 0, availability and `bridge/state` at QoS 1, retained; the last will says offline. While the
+broker is away it is tried again with growing pauses, and what falls due then is *skipped*: so does Zigbee2MQTT,
+and a burst of stale readings after an outage would be a thing that no real network sends. When it is back, the
+retained topics are published again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from paho.mqtt.client import Client
+
+from edge_assets.service import Report
+from edge_assets.settings import Settings
+from edge_assets.sources.message import Message
+from edge_assets.sources.publisher import client_for, connect, where
+from edge_assets.sources.zigbee2mqtt import Network, last_will
+
+logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 1.0
+FAREWELL_SECONDS = 2.0
+
+
+def run(settings: Settings, stop: threading.Event, report: Report) -> None:
+    """Publish the network of `settings.simulators` until `stop` is set.
+
+    Reports `connected`, `problem`, `broker`, `devices`, and counts of messages: `published`, `skipped` (due while
+    the broker was away), `republished` (retained ones, after it was back).
+    """
+    connection = Connection(settings, last_will(settings.simulators))
+    counts = {"devices": 0, "published": 0, "skipped": 0, "republished": 0}
+
+    def tell() -> None:
+        counts["republished"] += connection.catch_up()
+        report({**counts, **connection.status()})
+
+    try:
+        if not connection.wait(stop, tell):
+            return
+        network = Network(settings.simulators, datetime.now(UTC))
+        counts["devices"] = len(network.devices)
+        for message in paced(network.messages(), settings.simulators.speed, stop, tell):
+            counts["published" if connection.publish(message) else "skipped"] += 1
+            tell()
+    finally:
+        connection.close()
+        report({**counts, "connected": False})
+
+
+class Connection:
+    """The client, and what the broker must hold for this network: its retained messages."""
+
+    def __init__(self, settings: Settings, last_will: Message) -> None:
+        self._where = where(settings)
+        self._last_will = last_will
+        self._retained: dict[str, Message] = {}
+        self._fresh = threading.Event()
+        self._problem: str | None = f"no connection to {self._where} yet"
+        self._client = client_for(settings, "zigbee2mqtt-simulated")
+        self._client.will_set(last_will.topic, last_will.payload, qos=1, retain=True)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        connect(self._client, settings)
+
+    def wait(self, stop: threading.Event, tick: Callable[[], None]) -> bool:
+        """Wait for the first connection: a network that knows no broker has nothing to say. False: told to stop."""
+        while not self._client.is_connected():
+            tick()
+            if stop.wait(0.2):
+                return False
+        return True
+
+    def publish(self, message: Message) -> bool:
+        """Whether it was handed to a connected client; a retained message is remembered for `catch_up`."""
+        connected = self._client.is_connected()
+        if message.retain:
+            self._retained[message.topic] = message
+            if connected and not message.payload:
+                del self._retained[message.topic]
+        if not connected:
+            return False
+        return self._client.publish(message.topic, message.payload, message.qos, message.retain).rc == 0
+
+    def catch_up(self) -> int:
+        """After each new connection publish the retained messages once more; how many there were."""
+        if not self._fresh.is_set():
+            return 0
+        self._fresh.clear()
+        return sum(self.publish(message) for message in list(self._retained.values()))
+
+    def status(self) -> dict[str, Any]:
+        return {"connected": self._client.is_connected(), "problem": self._problem, "broker": self._where}
+
+    def close(self) -> None:
+        """Say offline, as Zigbee2MQTT does before it stops (at QoS 0), and leave in order."""
+        if self._client.is_connected():
+            last = replace(self._last_will, qos=0)
+            self._client.publish(last.topic, last.payload, last.qos, last.retain).wait_for_publish(FAREWELL_SECONDS)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._lament(f"the broker at {self._where} refused the connection: {reason}")
+            return
+        if self._problem:
+            logger.info("connected to the broker at %s", self._where)
+        self._problem = None
+        self._fresh.set()
+
+    def _on_disconnect(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._lament(f"the connection to the broker at {self._where} is lost: {reason}")
+
+    def _lament(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.warning(problem)
+        self._problem = problem
+
+
+def paced(
+    messages: Iterator[Message], speed: float, stop: threading.Event, tick: Callable[[], None]
+) -> Iterator[Message]:
+    """The messages, each when its time has come; ends when `stop` is set. Calls `tick` each second while it waits."""
+    begin = time.monotonic()
+    for message in messages:
+        due = begin + message.at_seconds / speed
+        while (left := due - time.monotonic()) > 0:
+            if stop.wait(min(left, REPORT_SECONDS)):
+                return
+            tick()
+        if stop.is_set():
+            return
+        yield message
