@@ -74,9 +74,9 @@ def take_sample(settings: Settings, now: float | None = None) -> Sample:
 
 def judge_dead_letters(samples: Sequence[Sample]) -> Verdict:
     """Few of the window's records may be dead letters. `samples` in order of time, at least one."""
-    window = [s for s in samples if samples[-1].at - s.at <= WINDOW_SECONDS]
-    records = _growth([s.records for s in window])
-    dead = _growth([s.dead_letters for s in window])
+    since = samples[-1].at - WINDOW_SECONDS
+    records = _growth(samples, since, lambda s: s.records)
+    dead = _growth(samples, since, lambda s: s.dead_letters)
     share = dead / records if records else 0.0
     passed = dead < DEAD_LETTER_COUNT or share <= DEAD_LETTER_SHARE
     words = f"{dead:,} of {records:,} records in the last hour could not be read"
@@ -87,19 +87,19 @@ def judge_dead_letters(samples: Sequence[Sample]) -> Verdict:
 
 def judge_drops(samples: Sequence[Sample]) -> Verdict:
     """The broker may drop nothing that was queued for the bridge. `samples` in order of time, at least one."""
-    window = [s for s in samples if samples[-1].at - s.at <= DROP_SECONDS]
-    dropped = _growth([s.dropped for s in window])
+    dropped = _growth(samples, samples[-1].at - DROP_SECONDS, lambda s: s.dropped)
     words = f"the broker dropped {dropped:,} messages in the last day"
     if dropped:
         words += ": its queue for the bridge was full (EDGE_MQTT__QUEUE_MAX_MESSAGES, EDGE_MQTT__QUEUE_MAX_BYTES)"
     return Verdict(not dropped, words, {"messages dropped": dropped}, dg.AssetCheckSeverity.ERROR)
 
 
-def _growth(counts: Sequence[int]) -> int:
-    """By how much a counter grew; one that fell was started anew. A single count is taken from 0."""
-    if len(counts) < 2:
-        return sum(counts)
-    return sum(now - before if now >= before else now for before, now in pairwise(counts))
+def _growth(samples: Sequence[Sample], since: float, counter: Callable[[Sample], int]) -> int:
+    """By how much a counter grew in the looks since then. A first look counts from 0; a fall is a new start."""
+    if len(samples) == 1:
+        return counter(samples[0])
+    steps = [(counter(a), counter(b)) for a, b in pairwise(samples) if b.at >= since]
+    return sum(after - before if after >= before else after for before, after in steps)
 
 
 CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]], ...] = (
@@ -186,8 +186,7 @@ def check_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Evaluates the cheap asset checks from the services' counters, without a run.",
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        samples = [*_remembered(context.cursor), take_sample(settings)]
-        samples = [s for s in samples if samples[-1].at - s.at <= DROP_SECONDS]
+        samples = _of_a_day([*_remembered(context.cursor), take_sample(settings)])
         return dg.SensorResult(
             asset_events=[_evaluation(name, asset, judge(samples)) for name, asset, _, judge in CHEAP],
             skip_reason="evaluated without a run",
@@ -195,6 +194,12 @@ def check_sensor(settings: Settings) -> dg.SensorDefinition:
         )
 
     return watch
+
+
+def _of_a_day(samples: Sequence[Sample]) -> list[Sample]:
+    """What the checks may still ask for: a day, and the last look before it."""
+    older = sum(1 for sample in samples if sample.at < samples[-1].at - DROP_SECONDS)
+    return list(samples[max(older - 1, 0) :])
 
 
 def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckEvaluation:

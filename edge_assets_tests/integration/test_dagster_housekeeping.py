@@ -1,0 +1,98 @@
+"""Housekeeping on Dagster's real storage: what goes, what stays, and the files on the disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.instance.ref import InstanceRef
+
+from edge_assets.defs.housekeeping import EVENT_DAYS, KEPT_PER_JOB, RUN_DAYS, clean, housekeeping
+from edge_assets.defs.services import JOB_TAG
+
+DAY = 86_400.0
+KEY = dg.AssetKey(["silver", "readings"])
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
+        yield instance
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def work() -> None:
+    @dg.op
+    def step() -> None: ...
+
+    step()
+
+
+def finish(instance: dg.DagsterInstance, count: int) -> list[str]:
+    return [work.execute_in_process(instance=instance).run_id for _ in range(count)]
+
+
+def run_files(tmp_path: Path) -> set[str]:
+    return {path.name.split(".")[0] for path in (tmp_path / "history" / "runs").glob("*-*.db*")}
+
+
+def test_old_runs_go_with_their_files_and_the_newest_stay(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    runs = finish(instance, KEPT_PER_JOB + 2)
+    assert run_files(tmp_path) == set(runs)
+    assert clean(instance, time.time() + (RUN_DAYS - 1) * DAY)["runs deleted"] == 0
+    assert clean(instance, time.time() + (RUN_DAYS + 1) * DAY)["runs deleted"] == 2
+    assert {run.run_id for run in instance.get_runs()} == set(runs[2:]) == run_files(tmp_path)
+
+
+def test_a_stopped_service_s_last_run_stays_so_that_it_stays_stopped(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(work, tags={JOB_TAG: "work"})
+    instance.report_run_canceled(run)
+    clean(instance, time.time() + 1000 * DAY)
+    assert [r.status.value for r in instance.get_runs()] == ["CANCELED"]
+
+
+def test_bounded_work_without_a_sign_of_life_is_reported_failed_and_services_are_not(
+    instance: dg.DagsterInstance,
+) -> None:
+    bounded = instance.create_run_for_job(work, status=dg.DagsterRunStatus.STARTED)
+    service = instance.create_run_for_job(work, status=dg.DagsterRunStatus.STARTED, tags={JOB_TAG: "work"})
+    assert clean(instance, time.time() + 0.5 * DAY)["runs without a process"] == 0
+    assert clean(instance, time.time() + 2 * DAY)["runs without a process"] == 1
+    states = {run.run_id: run.status.value for run in instance.get_runs()}
+    assert states == {bounded.run_id: "FAILURE", service.run_id: "STARTED"}
+
+
+def test_old_reports_go_and_the_latest_stay(instance: dg.DagsterInstance) -> None:
+    for rows in (1, 2, 3):
+        instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata={"rows": rows}))
+        for check in ("first", "second"):
+            instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(asset_key=KEY, check_name=check, passed=True, metadata={"rows": rows})
+            )
+    assert clean(instance, time.time() + (EVENT_DAYS - 1) * DAY)["reports deleted"] == 0
+    # Of nine, one materialization and one evaluation of each check stay.
+    assert clean(instance, time.time() + (EVENT_DAYS + 1) * DAY)["reports deleted"] == 6
+
+    records = instance.fetch_materializations(KEY, limit=10).records
+    assert [r.asset_materialization.metadata["rows"].value for r in records if r.asset_materialization] == [3]
+    for check in ("first", "second"):
+        history = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(KEY, check), limit=10)
+        assert len(history) == 1 and history[0].event is not None
+    assert clean(instance, time.time() + (EVENT_DAYS + 1) * DAY)["reports deleted"] == 0
+
+
+def test_a_run_s_own_materializations_are_left_to_the_run(instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def made() -> None: ...
+
+    dg.materialize([made], instance=instance)
+    clean(instance, time.time() + (EVENT_DAYS + 1) * DAY)
+    assert instance.get_latest_materialization_event(dg.AssetKey("made")) is not None
+
+
+def test_as_the_job_runs_it(instance: dg.DagsterInstance) -> None:
+    finish(instance, 1)
+    assert housekeeping.execute_in_process(instance=instance).success

@@ -1,0 +1,198 @@
+"""What the services' counters become in Dagster: materializations and verdicts, without runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from edge_assets.definitions import build
+from edge_assets.defs.assets import asset_specs
+from edge_assets.defs.checks import Sample, asset_checks, check_sensor, judge_dead_letters, judge_drops, take_sample
+from edge_assets.defs.reporting import QUIET_SECONDS, REPORT_SECONDS, Reporter
+from edge_assets.defs.services import summary
+from edge_assets.service import status_path, write_json
+from edge_assets.settings import Settings, load_settings
+
+TOPIC = dg.AssetKey(["log", "sensor-events"])
+BROKER = dg.AssetKey(["broker", "mqtt"])
+OVERSIZE = dg.AssetKey(["log", "dead-letters"])
+READINGS = dg.AssetKey(["silver", "readings"])
+DEAD = dg.AssetKey(["bronze", "dead_letters"])
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(_env_file=None, home=tmp_path)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None and event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+
+def test_what_has_not_moved_is_not_reported(settings: Settings, clock: Clock, instance: dg.DagsterInstance) -> None:
+    reporter = Reporter(settings, "bridge", clock)
+    assert reporter.report(instance, {}) == []
+    assert reporter.report(instance, {"received": 0, "logged": 0, "connected": True}) == []
+
+
+def test_an_advance_is_reported_once_a_minute(settings: Settings, clock: Clock, instance: dg.DagsterInstance) -> None:
+    reporter = Reporter(settings, "bridge", clock)
+    assert TOPIC in reporter.report(instance, {"received": 5, "logged": 4})
+    clock.now += REPORT_SECONDS - 1
+    assert reporter.report(instance, {"received": 9, "logged": 9}) == []
+    clock.now += 1
+    assert set(reporter.report(instance, {"received": 9, "logged": 9})) == {BROKER, TOPIC}
+    assert metadata(instance, TOPIC)["new records"] == 5
+    clock.now += REPORT_SECONDS
+    assert reporter.report(instance, {"received": 9, "logged": 9}) == []
+
+
+def test_a_service_that_stops_reports_the_rest_at_once(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    reporter = Reporter(settings, "bridge", clock)
+    reporter.report(instance, {"logged": 4})
+    assert reporter.report(instance, {"logged": 5}, last=True) == [TOPIC]
+
+
+def test_a_table_s_report_carries_its_version_lag_and_positions(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    counters = {
+        "batch": 3,
+        "tables": {"silver.readings": {"version": 12, "rows": 70, "last_event_at": "2026-11-21T08:00:00+00:00"}},
+        "lag": {"sensor-events": {"0": 5, "1": 2}},
+        "positions": {"sensor-events": {"0": 100, "1": 90}},
+    }
+    assert Reporter(settings, "stream_writer", clock).report(instance, counters) == [READINGS]
+    said = metadata(instance, READINGS)
+    assert said["new rows"] == 70 and said["table version"] == 12 and said["lag (records)"] == 7
+    assert said["positions"] == {"sensor-events": {"0": 100, "1": 90}}
+
+
+def test_quiet_tables_say_hourly_that_somebody_has_looked(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    reporter = Reporter(settings, "stream_writer", clock)
+
+    def after(seconds: float, batch: int, rows: int) -> list[dg.AssetKey]:
+        clock.now += seconds
+        return reporter.report(instance, {"batch": batch, "tables": {"bronze.dead_letters": {"rows": rows}}})
+
+    assert after(0, 1, 0) == [DEAD]
+    assert after(QUIET_SECONDS - 1, 2, 0) == []
+    assert after(1, 2, 0) == [DEAD]
+    assert after(QUIET_SECONDS, 2, 0) == [], "the stream writer has not moved"
+    assert after(0, 3, 1) == [DEAD]
+    assert metadata(instance, DEAD)["new rows"] == 1
+
+
+def test_the_simulated_network_is_reported_by_who_publishes(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    network = dg.AssetKey(["devices", "zigbee2mqtt"])
+    assert network not in Reporter(settings, "bridge", clock).report(instance, {"received": 5, "logged": 5})
+    assert Reporter(settings, "simulators", clock).report(instance, {"published": 5}) == [network]
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"logged": None, "received": "many"},
+        {"tables": {"silver.readings": {"rows": 1, "last_event_at": "yesterday"}}, "lag": {"a": {}}, "batch": None},
+        {"tables": None, "lag": True, "positions": None},
+    ],
+)
+def test_odd_counters_stop_nothing(
+    counters: dict[str, Any], settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    for service in ("bridge", "stream_writer", "simulators", "another"):
+        Reporter(settings, service, clock).report(instance, counters)
+
+
+def test_a_summary_is_one_line_with_what_grew() -> None:
+    counters = {"run_id": "x", "received": 12, "connected": True, "routes": {"a": 1}, "epoch": "e1"}
+    assert summary(counters, {"received": 2}) == "received 12 (+10), connected True, epoch e1"
+    assert summary({}, {})
+
+
+# Verdicts
+
+
+def hourly(**last: int) -> list[Sample]:
+    return [Sample(0, 10_000, 0, 0), Sample(600, **{"records": 11_000, **last})]
+
+
+def test_a_few_dead_letters_are_no_alarm() -> None:
+    assert judge_dead_letters(hourly(dead_letters=9)).passed
+    assert judge_dead_letters(hourly(dead_letters=10)).passed
+    verdict = judge_dead_letters(hourly(dead_letters=11))
+    assert not verdict.passed and "11 of 1,000 records" in verdict.words and "edge redrive" in verdict.words
+
+
+def test_an_old_burst_of_dead_letters_is_forgotten_after_an_hour() -> None:
+    burst = [Sample(0), Sample(600, 1000, 500), Sample(600 + 3601, 2000, 500), Sample(600 + 3700, 2100, 500)]
+    assert judge_dead_letters(burst).passed
+
+
+def test_a_restart_of_the_counters_is_no_negative_growth() -> None:
+    verdict = judge_dead_letters([Sample(0, 10_000, 50), Sample(600, 100, 20)])
+    assert not verdict.passed and verdict.figures["dead letters"] == 20
+
+
+def test_a_drop_is_seen_for_a_day() -> None:
+    assert judge_drops([Sample(0), Sample(600)]).passed
+    assert not judge_drops([Sample(0), Sample(600, dropped=1), Sample(80_000, dropped=1)]).passed
+    assert judge_drops([Sample(0), Sample(600, dropped=1), Sample(90_000, dropped=1)]).passed
+
+
+def test_the_watch_evaluates_without_a_run_and_remembers(settings: Settings, instance: dg.DagsterInstance) -> None:
+    sensor = check_sensor(settings)
+    repository = build(settings).get_repository_def()
+    cursor = None
+    for dropped in (3, 5):
+        write_json(status_path(settings, "bridge"), {"dropped_by_broker": dropped})
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository)
+        result = sensor.evaluate_tick(context)
+        cursor = result.cursor
+    by_name = {e.check_name: e for e in result.asset_events if isinstance(e, dg.AssetCheckEvaluation)}
+    assert not by_name["nothing_dropped"].passed and "dropped 2 messages" in (
+        by_name["nothing_dropped"].description or ""
+    )
+    assert by_name["few_dead_letters"].passed
+    assert not result.run_requests
+    assert take_sample(settings, 0).dropped == 5
+
+
+def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.DagsterInstance) -> None:
+    write_json(status_path(settings, "bridge"), {"dropped_by_broker": 2})
+    wanted = [check for check in asset_checks(settings) if "complete" not in str(check.check_keys)]
+    selection = dg.AssetSelection.checks(*wanted)
+    result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
+    verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+    assert verdicts == {"few_dead_letters": True, "nothing_dropped": False}
