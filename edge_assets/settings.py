@@ -55,11 +55,15 @@ class MqttSettings(Section):
     host: str | None = Field(default=None, description="your own broker; unset: the platform runs one")
     port: int = Field(default=0, description="0: 1883 where it is free (1883 of your own broker)")
     bind: str = Field(default="127.0.0.1", description="where the embedded broker listens")
-    username: str | None = None
-    password: SecretStr | None = None
+    username: str | None = Field(
+        default=None, description="for your own broker; the embedded one then asks every client for it"
+    )
+    password: SecretStr | None = Field(default=None, description="goes with the username; never printed")
     tls: bool = Field(default=False, description="speak TLS to the broker")
     ca_file: Path | None = Field(default=None, description="the CA that signed the broker's certificate")
-    keepalive_seconds: int = 30
+    keepalive_seconds: int = Field(
+        default=30, description="a connection that is silent for one and a half times this is taken for dead"
+    )
     engine: Literal["auto", "mosquitto", "amqtt"] = Field(
         default="auto", description="the embedded broker; auto: mosquitto where it can be had, else amqtt"
     )
@@ -81,9 +85,9 @@ class KafkaSettings(Section):
     bootstrap: str | None = Field(default=None, description="your own Kafka; unset: the platform runs one")
     port: int = Field(default=0, description="0: 9092 where it is free")
     controller_port: int = Field(default=0, description="0: 9093 where it is free")
-    heap_mb: int = 128
+    heap_mb: int = Field(default=128, ge=96, description="Java heap of the embedded log; it takes about 40 MB more")
     partitions: int = Field(default=1, ge=1, description="partitions of a topic that the platform creates")
-    replication: int = Field(default=1, ge=1)
+    replication: int = Field(default=1, ge=1, description="copies of each partition; more than 1 needs your own Kafka")
     retention_hours: int = Field(default=168, description="how long the log keeps a record")
     max_message_bytes: int = Field(default=1_000_000, description="the log's limit for one record")
     flush_ms: int = Field(
@@ -97,7 +101,10 @@ class KafkaSettings(Section):
 
 class BridgeSettings(Section):
     id: str = Field(default="bridge", description="the bridge's name in records and its MQTT client identifier")
-    routes: tuple[Route, ...] = (Route(filter="zigbee2mqtt/#"),)
+    routes: tuple[Route, ...] = Field(
+        default=(Route(filter="zigbee2mqtt/#"),),
+        description="which MQTT topics go to which Kafka topic; the first filter that matches wins, topic null drops",
+    )
     dead_letter_topic: str = Field(
         default="dead-letters", description="the Kafka topic for messages over the log's limit"
     )
@@ -105,21 +112,25 @@ class BridgeSettings(Section):
 
 class SimulatorSettings(Section):
     enabled: bool = Field(default=True, description="run the simulated sensor network")
-    seed: int = 7
+    seed: int = Field(default=7, description="the same seed gives the same network and the same events")
     doors: int = Field(default=3, ge=0, description="simulated SNZB-04P door contacts")
     plugs: int = Field(default=3, ge=0, description="simulated S60ZBTPF plugs")
     interval_seconds: float = Field(default=5.0, gt=0, description="how often a plug reports")
     speed: float = Field(default=1.0, gt=0, description="simulated seconds per second, for doors and events")
-    base_topic: str = "zigbee2mqtt"
+    base_topic: str = Field(
+        default="zigbee2mqtt", description="the base topic that the simulated network publishes under"
+    )
 
 
 class StreamSettings(Section):
     master: str = Field(default="local[2]", description="the Spark master")
-    heap_mb: int = Field(default=512, ge=256)
+    heap_mb: int = Field(default=512, ge=256, description="Java heap of the stream writer; it takes about 250 MB more")
     trigger_seconds: float = Field(
         default=10.0, ge=0, description="a batch each so many seconds; less is fresher and writes more"
     )
-    max_records_per_batch: int = Field(default=100_000, ge=1)
+    max_records_per_batch: int = Field(
+        default=100_000, ge=1, description="bounds a batch when there is much to catch up"
+    )
     base_topics: tuple[str, ...] = Field(default=("zigbee2mqtt",), description="base topics decoded as Zigbee2MQTT")
     event_time_past_hours: float = Field(
         default=24 * 400, description="a payload's time this far before its arrival is still believed"
@@ -143,7 +154,7 @@ class ClockSettings(Section):
 
 
 class DagsterSettings(Section):
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="where the web page listens; it asks nobody for a password")
     port: int = Field(default=0, description="0: 3000 where it is free")
     grpc_port: int = Field(default=0, description="0: 4266 where it is free")
 
@@ -155,6 +166,7 @@ class Settings(BaseSettings):
         env_prefix="EDGE_",
         env_nested_delimiter="__",
         env_file=".env",
+        env_ignore_empty=True,
         extra="forbid",
         frozen=True,
     )

@@ -53,9 +53,19 @@ def ensure(settings: Settings, progress: Callable[[str], None] | None = None) ->
 
 
 def start(settings: Settings, engine: Engine | None = None) -> Process:
-    """Start the embedded broker and wait until it takes connections. The port in `settings` must be resolved.
+    """Start the embedded broker and wait until it takes connections.
 
     Raises `PlatformError` with the broker's own last words.
+    """
+    running = launch(settings, engine or ensure(settings))
+    wait_until_up(settings, running)
+    return running
+
+
+def launch(settings: Settings, engine: Engine) -> Process:
+    """Start the broker's process. The port in `settings` must be resolved.
+
+    Raises `PlatformError` where the port is taken.
     """
     if settings.mqtt.tls:
         raise SettingsError(
@@ -63,10 +73,8 @@ def start(settings: Settings, engine: Engine | None = None) -> Process:
             "set EDGE_MQTT__HOST to a broker of yours, or leave TLS off"
         )
     endpoints.claim("the MQTT broker", settings.mqtt.bind, settings.mqtt.port)
-    command, environment = _command(settings, engine or ensure(settings))
-    started = process.start(settings, NAME, command, environment)
-    wait_until_up(settings, started)
-    return started
+    command, environment = _command(settings, engine)
+    return process.start(settings, NAME, command, environment)
 
 
 def stop(running: Process) -> None:

@@ -40,9 +40,16 @@ logger.server.level = info
 
 
 def start(settings: Settings) -> Process:
-    """Start the embedded Kafka and wait until it answers. The ports in `settings` must be resolved.
+    """Start the embedded Kafka and wait until it answers. Raises `PlatformError` with Kafka's own last words."""
+    running = launch(settings)
+    wait_until_up(settings, running)
+    return running
 
-    The first start formats the storage. Raises `PlatformError` with Kafka's own last words.
+
+def launch(settings: Settings) -> Process:
+    """Start the embedded Kafka's process. The ports in `settings` must be resolved.
+
+    The first start formats the storage. Raises `PlatformError` where that fails or a port is taken.
     """
     for port in (settings.kafka.port, settings.kafka.controller_port):
         endpoints.claim("Kafka", "127.0.0.1", port)
@@ -52,9 +59,7 @@ def start(settings: Settings) -> Process:
     _format(settings, folder)
     properties = folder / "server.properties"
     properties.write_text(_properties(settings, folder / "data"))
-    started = process.start(settings, NAME, [*_java(settings, folder), "kafka.Kafka", str(properties)], _environment())
-    wait_until_up(settings, started)
-    return started
+    return process.start(settings, NAME, [*_java(settings, folder), "kafka.Kafka", str(properties)], _environment())
 
 
 def stop(running: Process) -> None:

@@ -1,0 +1,225 @@
+"""`edge`: the commands. Each does one thing of another module; what is slow to import is imported where it is used.
+
+Exit codes are a contract: 0 done, 1 a check failed or an error without a code of its own, and those of
+`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from edge_assets.errors import EdgeError, NotRunning
+from edge_assets.settings import Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Sensor readings from the wire to tables that can be asked anything. Settings: `edge settings`.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for other programs")]
+Profile = Annotated[
+    str | None, typer.Option(help="a named set of settings: `pi`, `low_latency`, or a file in EDGE_HOME/profiles")
+]
+
+
+def main() -> None:
+    """The entry point. An `EdgeError` is one line on stderr; any other exception is a defect and shows its trace."""
+    try:
+        app()
+    except EdgeError as error:
+        print(f"edge: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `edge sql ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="run in the background; returns when it is up")] = False,
+    profile: Profile = None,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
+) -> None:
+    """Start the platform and keep it running; says where to look. Ctrl-C or `edge down` stops it.
+
+    The first start fetches what pip could not bring (about 70 MB); later ones need no network. Exit codes: 0 stopped
+    as asked (or up, with --detach), 3 a part does not start, 4 it runs already, 6 something could not be fetched.
+    """
+    from edge_assets.platform import supervisor
+    from edge_assets.platform.console import Console
+
+    settings = _settings(profile)
+    log = settings.home / "logs" / "supervisor.log"
+    if detach:
+        supervisor.detach(settings, ["--profile", profile] if profile else [], Console(log))
+    else:
+        supervisor.up(settings, Console(log, None if background else sys.stdout))
+
+
+@app.command()
+def down(profile: Profile = None) -> None:
+    """Stop the platform in order, and whatever a killed one left running. Nothing to stop is no error."""
+    from edge_assets.platform import supervisor
+    from edge_assets.platform.console import Console
+
+    settings = _settings(profile)
+    stopped = supervisor.down(settings, Console(settings.home / "logs" / "supervisor.log"))
+    print("the platform is down" if stopped else "nothing runs here")
+
+
+@app.command()
+def status(as_json: Json = False, profile: Profile = None) -> None:
+    """Show what runs, since when, and where. Exit codes: 0 it is up, 5 it is not."""
+    from edge_assets.platform.status import lines
+    from edge_assets.platform.status import status as look
+
+    found = look(_settings(profile))
+    print(_json(found) if as_json else "\n".join(lines(found)))
+    if not found["running"]:
+        raise typer.Exit(NotRunning.exit_code)
+
+
+@app.command()
+def doctor(as_json: Json = False, profile: Profile = None) -> None:
+    """Check what the platform needs of this machine; each line is ok, warn or fail with the next step.
+
+    Exit codes: 0 nothing failed, 1 something did.
+    """
+    from edge_assets.platform.doctor import examine
+
+    findings = examine(_settings(profile))
+    if as_json:
+        print(_json([finding.as_dict() for finding in findings]))
+    else:
+        for finding in findings:
+            print(finding)
+    if any(finding.level == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def settings(
+    env: Annotated[bool, typer.Option("--env", help="print the text of .env.example")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print the text of docs/settings.md")] = False,
+) -> None:
+    """List all settings with their defaults and what they mean."""
+    from edge_assets.platform import settings_page
+
+    text = settings_page.env_example() if env else settings_page.markdown() if markdown else settings_page.listing()
+    print(text, end="")
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="a recording: one JSON object a line, plain or gzip")],
+    speed: Annotated[
+        float | None,
+        typer.Option(help="how many times as fast as recorded; left out: as fast as the broker takes it"),
+    ] = None,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Publish a recording to the MQTT broker, the platform's or yours. Lines that are no message are skipped.
+
+    Exit codes: 0 each line was published once, 1 it can't be said of all (the answer says why).
+    """
+    from dataclasses import asdict
+
+    from edge_assets.platform.console import Console
+    from edge_assets.sources.replay import replay_file
+
+    settings = _settings(profile)
+    console = Console(settings.home / "logs" / "replay.log", sys.stderr)
+
+    def progress(done: int, size: int) -> None:
+        console.progress(f"replaying {file}: {done / max(size, 1):.0%} of {size / 1e6:.1f} MB")
+
+    result = replay_file(settings, file, speed, progress)
+    if as_json:
+        print(_json({**asdict(result), "complete": result.complete}))
+    else:
+        console.say(
+            f"published {result.published} messages in {result.seconds:.1f} s, skipped {result.skipped_lines} lines, "
+            f"lost the connection {result.connections_lost} times"
+        )
+        for problem in result.problems:
+            print(f"  {problem}", file=sys.stderr)
+    if not result.complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="the question, in DuckDB's SQL; `-` reads it from stdin")],
+    form: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="how to print the answer")
+    ] = "table",
+    profile: Profile = None,
+) -> None:
+    """Ask the lake: `edge sql "select * from silver.readings limit 5"`. Works whether the platform is up or not."""
+    from edge_assets.warehouse.sql import run_sql
+
+    print(run_sql(_settings(profile), sys.stdin.read() if query == "-" else query, form))
+
+
+@app.command()
+def verify(as_json: Json = False, profile: Profile = None) -> None:
+    """Prove that every record of the log is in the lake once, with one outcome. Needs the log to be up.
+
+    Exit codes: 0 it holds, 1 it does not, 7 the log is away.
+    """
+    from edge_assets.warehouse.verify import verify as prove
+
+    report = prove(_settings(profile))
+    print(_json(report.as_dict()) if as_json else report)
+    if not report.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def redrive(
+    reason: Annotated[str | None, typer.Option(help="only dead letters of this reason")] = None,
+    profile: Profile = None,
+) -> None:
+    """Put dead letters through again, after what made them unreadable was mended. The stream writer does it."""
+    from edge_assets.stream.requests import redrive as request
+
+    print(_json(request(_settings(profile), reason=reason)))
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint or start")],
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Measure, beside a reference of the same run. Makes a platform of its own where it needs one."""
+    from edge_assets.bench import run
+
+    found = run(name, _settings(profile))
+    if as_json:
+        print(_json(found))
+    else:
+        for key, value in found.items():
+            print(f"{key:32}{value}")
+
+
+def _settings(profile: str | None) -> Settings:
+    return load_settings(**({"profile": profile} if profile else {}))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, default=str)
+
+
+if __name__ == "__main__":
+    main()

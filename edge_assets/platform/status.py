@@ -1,0 +1,69 @@
+"""What runs in a home and where, for `edge status` and for other programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_assets.defs.shutdown import SERVICES
+from edge_assets.platform import broker, endpoints, log, supervisor
+from edge_assets.service import lock_holder, read_status
+from edge_assets.settings import Settings
+
+_OWN_KEYS = {"service", "pid", "state", "started_at", "updated_at"}
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """The platform's state as plain data; the names are a contract for scripts.
+
+    `services` has the platform's parts (state: waiting, starting, up, down, stopped) and the services that Dagster
+    runs (state: running, stopped), those with their latest counters. Addresses are those of the last start.
+    """
+    resolved = endpoints.remembered(settings)
+    holder = lock_holder(settings, supervisor.NAME)
+    known = read_status(settings, supervisor.NAME) if holder else {}
+    host, port = broker.address(resolved)
+    return {
+        "running": holder is not None and known.get("state") == "running",
+        "state": known.get("state", "starting") if holder else "stopped",
+        "pid": holder,
+        "home": str(settings.home),
+        "lake": str(settings.lake_path),
+        "services": {**known.get("services", {}), **{name: _service(settings, name) for name in SERVICES}},
+        "mqtt": {"host": host, "port": port},
+        "kafka": {"bootstrap": log.bootstrap(resolved)},
+        "dagster": {"url": f"http://{endpoints.reachable(resolved.dagster.host)}:{resolved.dagster.port}"},
+        "live": {"url": None},
+        "metrics": {"devices": None},
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The same for a person."""
+    head = f"the platform of {found['home']} is {'up' if found['running'] else found['state']}"
+    rows = [f"  {name:16}{_row(service)}" for name, service in found["services"].items()]
+    where = [
+        f"  Dagster {found['dagster']['url']}, MQTT {found['mqtt']['host']}:{found['mqtt']['port']}, "
+        f"Kafka {found['kafka']['bootstrap']}",
+        f"  lake {found['lake']}",
+    ]
+    return [head, *rows, *(where if found["running"] else [])]
+
+
+def _service(settings: Settings, name: str) -> dict[str, Any]:
+    """A service by its lock, which is the proof of life; its status file may be older than its death."""
+    holder = lock_holder(settings, name)
+    known = read_status(settings, name)
+    return {
+        "state": "running" if holder else "stopped",
+        "pid": holder,
+        "since": known.get("started_at") if holder else known.get("updated_at"),
+        "updated_at": known.get("updated_at"),
+        "counters": {key: value for key, value in known.items() if key not in _OWN_KEYS},
+    }
+
+
+def _row(service: dict[str, Any]) -> str:
+    pid = f" (pid {service['pid']})" if service["pid"] else ""
+    since = f" since {service['since']}" if service.get("since") else ""
+    restarts = f", restarted {service['restarts']} times" if service.get("restarts") else ""
+    return f"{service['state']}{pid}{since}{restarts}"
