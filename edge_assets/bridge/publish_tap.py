@@ -1,0 +1,150 @@
+"""The socket that paho is given: it takes PUBLISH packets out of the stream, many at a time.
+
+paho-mqtt reads a packet with four or more calls of `recv`, makes several objects of it, takes a dozen locks, and
+sends each PUBACK by itself: about 20 µs a message. At thousands of messages a second that is all that the bridge
+would do. So paho speaks through this object, which reads and writes in large pieces. PUBLISH packets of QoS 0 and 1
+are taken apart here, in one pass over the bytes, and PUBACKs leave many in one piece. Everything else of the protocol
+(CONNECT, SUBSCRIBE, pings, TLS, the session's states) is paho's as ever: it sees a stream without PUBLISH packets.
+
+Only what a socket-like object needs is used of paho; see `mqtt_in` for the one place where it is put in.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+READ_BYTES = 128 * 1024
+PUBLISH = 0x30
+DUP = 0x08
+RETAIN = 0x01
+PUBACK = 0x40020000
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+Publish = tuple[int, bytes, bytes, int]
+"""flags (DUP 8, QoS << 1, RETAIN 1), topic, payload, packet identifier (0 at QoS 0)"""
+
+
+class PublishTap:
+    """A non-blocking socket with a buffer each way, as paho wants it, and `take` for the messages."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._in = b""
+        self._at = 0
+        self._ended = False
+        self._out = bytearray()
+
+    # What the bridge uses.
+
+    def fill(self) -> None:
+        """Read what is there, up to READ_BYTES. An end or an error of the stream is told to paho, by `recv`."""
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except WOULD_BLOCK:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._ended = True
+        self._in = self._in[self._at :] + data
+        self._at = 0
+
+    def take(self) -> list[Publish]:
+        """The messages at the front of the stream, up to the first packet that is another or is not whole yet."""
+        taken: list[Publish] = []
+        data, at, end = self._in, self._at, len(self._in)
+        while end - at >= 2:
+            first = data[at]
+            if first & 0xF0 != PUBLISH or first & 0x04:
+                break
+            length, start = data[at + 1], at + 2
+            if length & 0x80:
+                length, start = _long_length(data, at + 1)
+            stop = start + length
+            if stop > end or not start:
+                break
+            body = start + 2 + (data[start] << 8 | data[start + 1])
+            if first & 0x06:
+                taken.append((first & 0x0F, data[start + 2 : body], data[body + 2 : stop], data[body] << 8 | data[body + 1]))
+            else:
+                taken.append((first & 0x0F, data[start + 2 : body], data[body:stop], 0))
+            at = stop
+        self._at = at
+        return taken
+
+    def has_packet_for_paho(self) -> bool:
+        """Whether paho has something to read: another packet than a message, or the end of the stream.
+
+        Of a message that is not whole yet paho must not see the beginning.
+        """
+        if self._at < len(self._in):
+            return self._in[self._at] & 0xF0 != PUBLISH or bool(self._in[self._at] & 0x04)
+        return self._ended
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def acknowledge(self, mids: list[int]) -> None:
+        """Put PUBACKs into the outgoing stream; `flush` sends them."""
+        self._out += b"".join([(PUBACK | mid).to_bytes(4, "big") for mid in mids])
+
+    def flush(self) -> None:
+        """Send what the socket takes. An error is left to the reading side, which sees it too."""
+        while self._out:
+            try:
+                sent = self._sock.send(self._out)
+            except WOULD_BLOCK:
+                return
+            except OSError:
+                self._out.clear()
+                return
+            del self._out[:sent]
+
+    def wants_write(self) -> bool:
+        return bool(self._out)
+
+    # What paho uses.
+
+    def recv(self, size: int) -> bytes:
+        data = self._in[self._at : self._at + size]
+        if not data and not self._ended:
+            raise BlockingIOError
+        self._at += len(data)
+        return data
+
+    def send(self, data: bytes | bytearray) -> int:
+        self._out += data
+        return len(data)
+
+    def pending(self) -> int:
+        """Bytes that `recv` gives without a wait; the name is that of an SSL socket."""
+        inner = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
+        return len(self._in) - self._at + inner
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self._sock.setblocking(flag)
+
+    def close(self) -> None:
+        """Send what is left (a DISCONNECT), as far as it goes without waiting."""
+        self.flush()
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it is closed already
+        self._sock.close()
+
+
+def _long_length(data: bytes, at: int) -> tuple[int, int]:
+    """The remaining length (2 to 4 bytes from `at`) and where it ends; (0, 0) where it is not all there."""
+    length = 0
+    for place in range(at, min(at + 4, len(data))):
+        length |= (data[place] & 0x7F) << 7 * (place - at)
+        if not data[place] & 0x80:
+            return length, place + 1
+    return 0, 0

@@ -1,0 +1,152 @@
+"""Is a message that the broker sends again new, a repeat of a logged one, or maybe a repeat? Pure: no input or output.
+
+What MQTT gives (3.1.1, sections 4.3, 4.4 and 4.6): after a reconnect to a session that persisted, the broker sends
+what was not acknowledged once more, with DUP=1, with the same packet identifier, in the order of the first sending.
+Two messages on their way at a time never have the same identifier. What we give: acknowledgements in order, and only
+for logged messages. So a redelivery whose identifier, topic and bytes equal a logged record that the broker can still
+be waiting for is that record's message, and its payload alone would prove nothing: sensors repeat themselves.
+
+Which records can the broker still be waiting for?
+
+- Twice `size` at most, the receive maximum. It sends no more than `size` messages ahead of their acknowledgements; of
+  these, those sent after a record are logged after it, and those sent before it may be (where they went to another
+  partition, did not land, and were redelivered).
+- Not one whose identifier a later record has: the broker had its acknowledgement before it gave it out again.
+- Brokers give out identifiers in a circle, so that one comes back only after 65,535 others. Where the log shows
+  otherwise (some brokers give out the lowest free one), an equal identifier may be a new message that was lost on its
+  way: then the record could be the message or not, and the message is logged, marked `maybe_repeat`. Losing one that
+  is new would be worse than keeping one twice and saying so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+IDENTIFIERS = 65_535
+SHORT_BYTES = 512
+WINDOW = 2
+"""so many times `size` records are remembered, those marked `maybe_repeat` not counted"""
+
+
+class Verdict(Enum):
+    NEW = "new"
+    REPEAT = "repeat"
+    MAYBE = "maybe"
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What is remembered of one logged QoS 1 message. `inc` and `order` sort messages as they were received."""
+
+    mid: int
+    topic: bytes
+    content: bytes
+    dup: bool
+    inc: int
+    order: int
+    certain: bool = True
+    """whether an equal redelivery is this message for certain"""
+
+
+def content_of(payload: bytes) -> bytes:
+    """What stands for a payload: itself where it is short, else its SHA-256. Equal where the bytes are."""
+    return payload if len(payload) <= SHORT_BYTES else hashlib.sha256(payload).digest()
+
+
+class Redeliveries:
+    """The last logged messages of the session, and the verdict on what the broker sends again.
+
+    `size` is the receive maximum. `tail` is what was read back from the log, at least the last `WINDOW * size`
+    records that are not marked. `whole`: it reaches back to the session's start. `complete`: nothing that
+    matters is missing; where the log was cut off (retention), a redelivery that is not found may be missing from it.
+    """
+
+    def __init__(self, size: int, tail: Iterable[Logged] = (), *, whole: bool = True, complete: bool = True) -> None:
+        self._size = size
+        self._past = sorted(tail, key=lambda one: (one.inc, one.order))
+        self._whole = whole
+        self._complete = complete
+        self._recent: deque[tuple[int, bytes, bytes, bool]] = deque(maxlen=WINDOW * size)
+        self._waiting: dict[int, Logged] | None = None
+        self._last_excused: dict[int, int] = {}
+        self._unacknowledged = 0
+
+    def new_session(self) -> None:
+        """The broker has forgotten everything: what it sends now, it sends for the first time."""
+        self.__init__(self._size)  # type: ignore[misc]
+
+    def reconnected(self, unacknowledged: int) -> None:
+        """A new connection to the same session. The last `unacknowledged` that were logged had no PUBACK from us."""
+        self._waiting = None
+        self._last_excused = {}
+        self._unacknowledged = unacknowledged
+
+    def logged(self, mid: int, topic: bytes, payload: bytes, dup: bool, marked: bool = False) -> None:
+        """Remember a QoS 1 message that goes to the log, in order of arrival; `marked`: as `maybe_repeat`."""
+        if marked:
+            self._recent = deque(self._recent, maxlen=(self._recent.maxlen or 0) + 1)
+        self._recent.append((mid, topic, content_of(payload), dup))
+
+    def judge(self, mid: int, topic: bytes, payload: bytes) -> Verdict:
+        """The verdict on a message with DUP=1. A REPEAT excuses its record: the next equal one is not excused by it."""
+        if self._waiting is None:
+            self._waiting = self._still_waited_for()
+        record = self._waiting.get(mid)
+        if record is None or record.topic != topic or record.content != content_of(payload):
+            return Verdict.NEW if self._complete else Verdict.MAYBE
+        del self._waiting[mid]
+        in_order = record.order > self._last_excused.get(record.inc, -1)
+        if not (in_order and record.certain):
+            return Verdict.MAYBE
+        self._last_excused[record.inc] = record.order
+        return Verdict.REPEAT
+
+    def _still_waited_for(self) -> dict[int, Logged]:
+        """By identifier, the records whose acknowledgement the broker may not have."""
+        whole = self._whole and len(self._recent) != self._recent.maxlen
+        records = with_certainty([*self._past, *self._recent_records()], self._size, whole)
+        first_unsent = len(records) - self._unacknowledged
+        known = [replace(one, certain=True) if at >= first_unsent else one for at, one in enumerate(records)]
+        return {one.mid: one for one in known}  # of equal identifiers the last: the broker had the others acknowledged
+
+    @property
+    def _incarnation(self) -> int:
+        return self._past[-1].inc + 1 if self._past else 0
+
+    def _recent_records(self) -> list[Logged]:
+        inc = self._incarnation
+        return [
+            Logged(mid, topic, content, dup, inc, order)
+            for order, (mid, topic, content, dup) in enumerate(self._recent)
+        ]
+
+
+def with_certainty(records: Sequence[Logged], size: int, whole: bool) -> list[Logged]:
+    """`records`, in order of arrival, with `certain` withdrawn where an identifier can have been given out again.
+
+    Walking back from the last, the identifiers that the broker has given out since are added up: a record is certain
+    while they are less than a circle, with room for `size` that were on their way unseen. That it goes in a circle is
+    shown by an identifier above `size` (with the lowest free one of `size` there is none), or else by a session whose
+    records are there from its start (`whole`) without a step back. A step of more than half a circle is a step back:
+    what lies before it is uncertain.
+    """
+    distance, since, highest = size, 0, 0
+    last: int | None = None
+    stepped_back = False
+    for one in reversed(records):
+        if not one.dup:
+            step = 0 if last is None else (last - one.mid) % IDENTIFIERS or IDENTIFIERS
+            stepped_back = step > IDENTIFIERS // 2
+            distance += step
+            last = one.mid
+        if stepped_back or distance >= IDENTIFIERS:
+            break
+        highest = max(highest, one.mid)
+        since += 1
+    in_a_circle = highest > size or (whole and not stepped_back)
+    first_certain = len(records) - since if in_a_circle else len(records)
+    return [one if place >= first_certain else replace(one, certain=False) for place, one in enumerate(records)]
