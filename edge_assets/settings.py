@@ -167,6 +167,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=".env",
         env_ignore_empty=True,
+        dotenv_filtering="match_prefix",
         extra="forbid",
         frozen=True,
     )
