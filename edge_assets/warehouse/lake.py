@@ -1,0 +1,212 @@
+"""A Delta table at one version, as something that DuckDB can read. No Spark, and no writing.
+
+The table's log says which files are active; DuckDB reads those Parquet files itself, and so prunes by partition
+and by statistics. That is right for tables without deletion vectors and without column mapping, as all of ours
+are; others are read by deltalake's own engine, which knows both, and held in a temporary table.
+
+A snapshot stays readable while the stream writer goes on committing: replaced files are kept for
+`stream.vacuum_hours`. A reader that finds one gone all the same takes a new snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from edge_assets.errors import LakeError
+from edge_assets.settings import Settings
+from edge_assets.tables import TABLES, Table
+from edge_assets.warehouse.duck_types import from_delta, from_spark, quoted, text
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from duckdb import DuckDBPyConnection
+
+MEMORY_LIMIT = "512MB"
+"""What DuckDB may use before it spills to `EDGE_HOME/tmp`."""
+
+RANGE_COLUMN = "kafka_offset"
+"""The column whose range is kept of each file, so that a reader can leave out files."""
+
+_PATH_TYPES = {"DATE", "INTEGER", "BIGINT", "VARCHAR"}
+"""Types of partition columns that DuckDB reads from a file's path."""
+
+TableName = tuple[str, str]
+"""(layer, name)"""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """An active file; `low` and `high` bound `RANGE_COLUMN` where the log knows them."""
+
+    path: str
+    low: int | None = None
+    high: int | None = None
+
+    def may_hold(self, low: int, high: int) -> bool:
+        return self.low is None or self.high is None or (self.low <= high and self.high >= low)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A table at one version; version None: it is not there yet, and has the contract's columns and no rows."""
+
+    name: TableName
+    version: int | None
+    columns: dict[str, str]
+    """DuckDB's type of each column"""
+    partitioned_by: tuple[str, ...] = ()
+    files: tuple[DataFile, ...] = ()
+    delta: DeltaTable | None = None
+    """set where DuckDB cannot read the files itself"""
+
+    @property
+    def sql_name(self) -> str:
+        return ".".join(map(quoted, self.name))
+
+    def select(self, low: int | None = None, high: int | None = None) -> str:
+        """A SELECT of all rows, or of the files only that may hold offsets from `low` to `high`."""
+        files = self.files
+        if low is not None and high is not None:
+            files = tuple(file for file in files if file.may_hold(low, high))
+        nothing = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in self.columns.items())
+        if not files:
+            return f"SELECT {nothing} WHERE false"
+        # By name and united with an empty relation: a column that a file does not have is null, and every column
+        # has the type that the table's log gives it, whichever writer wrote the file.
+        casts = ", ".join(f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}" for name, kind in self.columns.items())
+        return f"SELECT {casts} FROM (SELECT {nothing} WHERE false UNION ALL BY NAME SELECT * FROM {self._scan(files)})"
+
+    def _scan(self, files: Iterable[DataFile]) -> str:
+        listed = ", ".join(text(_not_a_pattern(file.path)) for file in files)
+        partitions = ", ".join(f"{quoted(name)}: {self.columns[name]}" for name in self.partitioned_by)
+        hive = f"hive_partitioning = true, hive_types = {{{partitions}}}" if partitions else "hive_partitioning = false"
+        return f"read_parquet([{listed}], union_by_name = true, {hive})"
+
+
+def names(settings: Settings) -> list[TableName]:
+    """The tables of the lake: those of the contract, and whatever else lies in its folders."""
+    found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
+    contract = {(table.layer, table.name) for table in TABLES}
+    return sorted(contract | {(path.parent.name, path.name) for path in found})
+
+
+def snapshot(settings: Settings, name: TableName) -> Snapshot:
+    """The table as it is now. Raises `LakeError` where its log cannot be read."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    path = settings.lake_path / name[0] / name[1]
+    if not (path / "_delta_log").is_dir():
+        return _missing(name)
+    _refuse_odd_paths(path)
+    try:
+        return _of(name, path, DeltaTable(path.as_uri()))
+    except TableNotFoundError:
+        return _missing(name)
+    except (DeltaError, KeyError) as error:
+        raise LakeError(
+            f"reading {'.'.join(name)} in {path}: {str(error).splitlines()[0]}; "
+            "`edge doctor` says whether the table is whole"
+        ) from error
+
+
+def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyConnection:
+    """A DuckDB connection of its own: in memory, bounded, spilling into the home, times in UTC."""
+    import duckdb
+
+    spill = settings.home / "tmp" / "duckdb"
+    spill.mkdir(parents=True, exist_ok=True)
+    opened = duckdb.connect(
+        ":memory:", config={"memory_limit": memory_limit or MEMORY_LIMIT, "temp_directory": str(spill)}
+    )
+    opened.execute("SET TimeZone = 'UTC'")
+    for layer in sorted({table.layer for table in TABLES}):
+        opened.execute(f"CREATE SCHEMA {quoted(layer)}")
+    return opened
+
+
+def attach(opened: DuckDBPyConnection, table: Snapshot) -> None:
+    """Show a snapshot as `layer.name`; one that was attached before is replaced."""
+    opened.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.name[0])}")
+    if table.delta is None:
+        opened.execute(f"CREATE OR REPLACE VIEW {table.sql_name} AS {table.select()}")
+        return
+    reader = table.delta.scan()  # noqa: F841 (DuckDB finds it by its name)
+    opened.execute(f"CREATE OR REPLACE TABLE {table.sql_name} AS SELECT * FROM reader")
+
+
+def contract_table(name: TableName) -> Table | None:
+    return next((table for table in TABLES if (table.layer, table.name) == name), None)
+
+
+def _refuse_odd_paths(path: Path) -> None:
+    # delta-rs 1.6 takes brackets for an IP address, and panics; and it decodes an escaped % twice.
+    if odd := sorted(set("[]%") & set(str(path))):
+        raise LakeError(f"reading {path}: deltalake cannot read below a folder named with {odd[0]}; set lake.path")
+
+
+def _missing(name: TableName) -> Snapshot:
+    table = contract_table(name)
+    if table is None:
+        raise LakeError(f"reading {'.'.join(name)}: there is no such table; `edge sql 'SHOW ALL TABLES'` lists them")
+    return Snapshot(name, None, {column.name: from_spark(column.type) for column in table.columns})
+
+
+def _of(name: TableName, path: Path, delta: DeltaTable) -> Snapshot:
+    columns = {field["name"]: from_delta(field["type"]) for field in json.loads(delta.schema().to_json())["fields"]}
+    partitioned_by = tuple(delta.metadata().partition_columns)
+    actions = _add_actions(delta)
+    if _plain(delta, actions, columns, partitioned_by):
+        files = tuple(_file(path, action) for action in actions if action["num_records"] != 0)
+        return Snapshot(name, delta.version(), columns, partitioned_by, files)
+    return Snapshot(name, delta.version(), columns, partitioned_by, delta=delta)
+
+
+def _add_actions(delta: DeltaTable) -> list[dict[str, Any]]:
+    import pyarrow
+
+    return pyarrow.table(delta.get_add_actions(flatten=True)).to_pylist()
+
+
+def _plain(
+    delta: DeltaTable, actions: list[dict[str, Any]], columns: dict[str, str], partitioned_by: tuple[str, ...]
+) -> bool:
+    """Whether the files hold the table's rows as they are, and their paths the partition values."""
+    features = set(delta.protocol().reader_features or ())
+    if delta.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        return False
+    if "deletionVectors" in features and any(batch.num_rows for batch in delta.deletion_vectors()):
+        return False
+    if any(columns[name] not in _PATH_TYPES for name in partitioned_by):
+        return False
+    return all(_path_tells(action, partitioned_by) for action in actions)
+
+
+def _path_tells(action: dict[str, Any], partitioned_by: tuple[str, ...]) -> bool:
+    """Whether a file lies below the table's folder, in folders `column=value` that say what the log says."""
+    folders = unquote(action["path"]).split("/")[:-1]
+    if action["path"].startswith("/") or "://" in action["path"] or len(folders) != len(partitioned_by):
+        return False
+    return all(
+        unquote(folder) == f"{column}={_hive(action[f'partition.{column}'])}"
+        for folder, column in zip(folders, partitioned_by, strict=True)
+    )
+
+
+def _hive(value: Any) -> str:
+    return "__HIVE_DEFAULT_PARTITION__" if value is None else str(value)
+
+
+def _file(path: Path, action: dict[str, Any]) -> DataFile:
+    low, high = action.get(f"min.{RANGE_COLUMN}"), action.get(f"max.{RANGE_COLUMN}")
+    return DataFile(str(path / unquote(action["path"])), low, high)
+
+
+def _not_a_pattern(path: str) -> str:
+    """DuckDB takes a path for a pattern: `[`, `*` and `?` in a folder's name must stand for themselves."""
+    return "".join(f"[{sign}]" if sign in "[*?" else sign for sign in path)
