@@ -135,6 +135,7 @@ DEVICES = Table(
         ),
         Column("valid_from", "timestamp", "received time of the description; null: since ever"),
         Column("valid_to", "timestamp", "received time of the one that replaced it; null: current"),
+        Column("told_at", "timestamp", "received time of the record that told it"),
         *POSITION,
     ),
     partitioned_by=(),

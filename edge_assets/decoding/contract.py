@@ -1,0 +1,97 @@
+"""The decoding contract as data: what is a number, what a unit may hold, what a topic means.
+
+Nothing here knows Spark or Python's parsers; each decoder builds its own expressions from these constants, and all
+decoders run the same corpus. Facts about the wire: Zigbee2MQTT's documentation and recordings of real devices.
+
+Outcome of a record, exactly one:
+
+| outcome | when |
+|---|---|
+| `read` | its payload was understood: readings, or a description of devices |
+| `tombstone` | an empty payload: the topic was given up (rename, removal) |
+| `ignored` | understood and not a reading; `reason` says what it is |
+| `dead_letter` | not understood; `reason` says why, its bytes are kept |
+"""
+
+from __future__ import annotations
+
+DECODER = "zigbee2mqtt/1"
+"""Name and version of the decoder, kept with each dead letter: raise it when a decision below changes."""
+
+NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+"""A number, as JSON's grammar has it (RFC 8259, section 6). Everything else that a lenient parser takes for one
+(`NaN`, `1_000`, `+5`, `021`, digits of other scripts) is not a reading."""
+
+LOOKS_LIKE_A_NUMBER = (
+    r"^[+-]?((?i:nan|inf|infinity)|(\p{Nd}+([_,']\p{Nd}+)*([.,]\p{Nd}*)?|[.,]\p{Nd}+)([eE][+-]?\p{Nd}+)?)$"
+)
+"""What somebody meant as a number: where the type is not known, it is refused and not kept as a text, so that
+`21,5` becomes neither 215 nor the name of something."""
+
+ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})$"
+EPOCH_MILLISECONDS = r"^[0-9]{12,14}$"
+"""The forms of `last_seen`: ISO 8601 with a zone, or milliseconds since 1970 (2001 to 5138)."""
+
+TIME_PROPERTY = "last_seen"
+NOT_MEASUREMENTS = (TIME_PROPERTY, "device")
+"""Properties that describe the message: its time, and the device itself (`include_device_information`)."""
+
+AVAILABILITY = "availability"
+AVAILABILITY_VALUES = {"online": 1.0, "offline": 0.0}
+
+RANGE_BY_UNIT: dict[str, tuple[float, float]] = {
+    "°C": (-60, 150),
+    "°F": (-76, 302),
+    "%": (0, 100),
+    "hPa": (300, 1_200),
+    "kPa": (30, 120),
+    "V": (0, 1_000),
+    "mV": (0, 1_000_000),
+    "A": (-1_000, 1_000),
+    "mA": (-1_000_000, 1_000_000),
+    "W": (-100_000, 100_000),
+    "kW": (-1_000, 1_000),
+    "VA": (-100_000, 100_000),
+    "kWh": (0, 10_000_000),
+    "Wh": (0, 10_000_000_000),
+    "Hz": (0, 1_000),
+    "ppm": (0, 100_000),
+    "ppb": (0, 1_000_000),
+    "lx": (0, 200_000),
+    "lqi": (0, 255),
+    "dBm": (-150, 50),
+    "µg/m³": (0, 100_000),
+    "m³": (0, 100_000_000),
+    "L": (0, 100_000_000_000),
+}
+"""What a sound sensor can say in a unit; outside it a value is kept, with the quality `implausible`."""
+
+SENTINELS = (-8_388_608, 8_388_607, 16_777_215, -32_768, 32_767, 65_535, -2_147_483_648, 2_147_483_647, 4_294_967_295)
+"""Integers that devices send for "no value" (the ends of int16, int24, int32 and the unsigned ones). Real: a plug's
+`power: -8388608`. They count as implausible where the property has a unit and does not declare them as in range."""
+
+IGNORED_SUFFIXES = ("/set", "/get")
+"""Topics of commands, which others send to the device."""
+
+DISCOVERY_PREFIX = "homeassistant/"
+
+REASONS = {
+    # dead letters
+    "no_decoder": "no decoder is set for this topic: add its base topic to stream.base_topics, then `edge redrive`",
+    "not_utf8": "the payload or the topic is not UTF-8 text",
+    "bad_json": "the payload begins like JSON and is not one JSON object",
+    "duplicate_keys": "the JSON object names a property twice, so that its value is anyone's guess",
+    "not_an_object": "a bare value on a device's own topic names no property",
+    "bad_availability": 'an availability is online or offline, bare or as {"state": …}',
+    "bad_registry": "bridge/devices or bridge/groups is not a list of devices as Zigbee2MQTT writes it",
+    "oversize": "the message was over the log's limit: its pieces lie side by side in the dead letters",
+    # ignored
+    "control": "the platform's own record",
+    "fenced": "the last words of a dead bridge; its successor has logged the message itself",
+    "bridge": "what Zigbee2MQTT says of itself: state, info, logging, requests",
+    "command": "a command to a device",
+    "group": "the state of a group: its members report for themselves",
+    "discovery": "announcements to Home Assistant",
+    "retained": "a retained state without a time of its own: old news, kept for the device's state",
+}
+"""Every reason, in words for a person."""

@@ -1,0 +1,9 @@
+"""`python -m edge_assets.stream`: the stream writer as a process of its own."""
+
+import sys
+
+from edge_assets.service import main
+from edge_assets.stream.loop import run
+
+if __name__ == "__main__":
+    sys.exit(main("stream_writer", run))

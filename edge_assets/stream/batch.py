@@ -1,0 +1,305 @@
+"""One batch, from records to commits: the body of the stream's one `foreachBatch`.
+
+`BatchWriter.write` does, in this order; a kill -9 between any two steps is mended by `recover` at the next start:
+
+1. decode with the registry as it is known, and summarise (one pass over the batch);
+2. where the batch tells of devices, bridges or clocks: learn that first, and decode anew;
+3. commit `silver.devices`, if it changed;
+4. commit `bronze.events`: the records, their outcomes, the positions, the registry's version. From here on the
+   batch *is*: the positions in this commit are the only ones from which reading resumes;
+5. commit `bronze.dead_letters` and then `silver.readings`, from the same decoded rows;
+6. resolve pending readings whose devices have become known;
+7. force it all to the disk.
+
+A batch that died between 4 and 5 is derived again from `bronze.events`, with the registry that its commit names,
+and under its own number: what had been committed is passed over by Delta.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import Observation
+from pyspark.sql import functions as F
+
+from edge_assets import log_record
+from edge_assets.decoding import contract
+from edge_assets.settings import Settings
+from edge_assets.stream import control, decode
+from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
+from edge_assets.stream.lake import Lake, Note, Place
+from edge_assets.stream.registry import BadRegistry, Registry, Source
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, OUTCOMES, READINGS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING_NAMES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a decoded batch holds."""
+
+    records: int
+    outcomes: Mapping[str, int]
+    teaching: int
+    """records that change how others are decoded: registry, barriers, clocks"""
+    ends: Mapping[Place, int]
+    last_received_us: int
+    pending: frozenset[str]
+
+
+class BatchWriter:
+    """Decodes and commits. Holds what the last commit knew: batch number, positions, registry."""
+
+    def __init__(self, spark: SparkSession, lake: Lake, settings: Settings) -> None:
+        self._spark = spark
+        self._lake = lake
+        self._settings = settings
+        self.note = Note()
+        self.registry = Registry()
+        self._lookup: Lookup = self.registry.lookup(spark)
+        self._last_received_us = 0
+        self.written: dict[str, int] = dict.fromkeys(("records", "readings", "refused", *OUTCOMES), 0)
+
+    # -- start ---------------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Read where the tables stand, and finish the batch that the last writer did not."""
+        note = self._lake.latest_note(BRONZE_EVENTS)
+        if note is None:
+            batch, positions = self._lake.positions_from_rows()
+            note = Note(batch, positions)
+        self.note = note
+        if note.batch and self._last_batch(READINGS) < note.batch:
+            self._derive_again(note)
+        self._know(self._lake.read_registry())
+        # A number that any table has seen is spent, even where bronze has not: Delta would pass its rows over.
+        spent = max(self._last_batch(table) for table in (BRONZE_EVENTS, DEAD_LETTERS, READINGS, DEVICES))
+        self.note = replace(self.note, batch=max(spent, self.note.batch))
+        self.resolve_pending()
+
+    def _last_batch(self, table: Any) -> int:
+        note = self._lake.latest_note(table)
+        return note.batch if note else 0
+
+    def _derive_again(self, note: Note) -> None:
+        log.warning("batch %d was not finished: deriving it again from bronze.events", note.batch)
+        registry = self._lake.read_registry(note.registry_version)
+        lookup = registry.lookup(self._spark)
+        records = self._lake.read(BRONZE_EVENTS).where(F.col("batch") == note.batch).select(*RECORD_COLUMNS)
+        decoded = decode.decode(records, lookup, note.knowledge, self._settings)
+        self._write_derived(decoded, lookup, note)
+
+    # -- each batch ----------------------------------------------------------------------------------------------
+
+    def write(self, records: DataFrame) -> Summary:
+        """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read up to three times."""
+        knowledge = self.note.knowledge
+        note = replace(self.note, batch=self.note.batch + 1)
+        with self._decoded(records, knowledge) as (decoded, summary):
+            if not summary.teaching:
+                return self._commit(decoded, summary, note)
+        registry, knowledge = self._learn(records, knowledge)
+        if registry is not self.registry:
+            version = self._lake.write_registry(registry, self._settings.site, note)
+            self._know(registry)
+            note = replace(note, registry_version=version)
+        with self._decoded(records, knowledge) as (decoded, summary):
+            summary = self._commit(decoded, summary, replace(note, knowledge=knowledge))
+        self.resolve_pending()
+        return summary
+
+    @contextmanager
+    def _decoded(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
+        decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
+        try:
+            yield decoded, _summarise(decoded)
+        finally:
+            decoded.unpersist()
+
+    def _commit(self, decoded: DataFrame, summary: Summary, note: Note) -> Summary:
+        if not summary.records:
+            return summary
+        pending = {name: str(day) for name, day in self.note.pending.items()}
+        day = _day(summary.last_received_us)
+        for name in sorted(summary.pending)[: MAX_PENDING_NAMES - len(pending)]:
+            pending.setdefault(name, day)
+        note = replace(note, positions={**note.positions, **summary.ends}, pending=pending)
+        bronze = self._bronze(decoded).withColumn("batch", F.lit(note.batch).cast("bigint"))
+        told = Observation()
+        sums = (F.sum(name).alias(name) for name in ("readings", "refused"))
+        self._lake.append(BRONZE_EVENTS, bronze.observe(told, *sums), note)
+        self.note = note
+        self._write_derived(decoded, self._lookup, note, summary)
+        self._last_received_us = max(self._last_received_us, summary.last_received_us)
+        self.written["records"] += summary.records
+        for name, number in told.get.items():
+            self.written[name] += number
+        for outcome, number in summary.outcomes.items():
+            self.written[outcome] += number
+        return summary
+
+    def _write_derived(self, decoded: DataFrame, lookup: Lookup, note: Note, summary: Summary | None = None) -> None:
+        """Everything that follows from a batch's rows in bronze. `silver.readings` is last: it ends the batch."""
+        if summary is None or summary.outcomes.get("dead_letter"):
+            self._lake.append(DEAD_LETTERS, _dead_letters(decoded, note.batch), note)
+        if summary is None or summary.outcomes.get("read"):
+            self._lake.append(READINGS, decode.readings_of(decoded, lookup, self._settings), note)
+
+    # -- learning ------------------------------------------------------------------------------------------------
+
+    def _know(self, registry: Registry) -> None:
+        self.registry = registry
+        self._lookup = registry.lookup(self._spark)
+
+    def _learn(self, records: DataFrame, knowledge: Knowledge) -> tuple[Registry, Knowledge]:
+        """Take in the batch's teaching records, in the order in which they were received."""
+        registry = self.registry
+        for record in control.teaching(records, knowledge, self._settings):
+            if record.key.startswith(log_record.CONTROL_PREFIX):
+                knowledge = control.apply(knowledge, record)
+                continue
+            source = Source(
+                record.log_id, record.kafka_topic, record.kafka_partition, record.kafka_offset, record.received_us
+            )
+            try:
+                registry = registry.apply(record.key, bytes(record.payload), source)
+            except BadRegistry as error:
+                log.warning("%s: a dead letter", error)
+                position = (record.log_id, record.kafka_partition, record.kafka_offset)
+                knowledge = replace(knowledge, bad_registry=knowledge.bad_registry | {position})
+        return registry, knowledge
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """For the status: each table's version, rows written since the start, and its last row's received time."""
+        last = datetime.fromtimestamp(self._last_received_us / 1e6, UTC).isoformat() if self._last_received_us else None
+        rows = {
+            BRONZE_EVENTS: self.written["records"],
+            DEAD_LETTERS: self.written["dead_letter"],
+            READINGS: self.written["readings"],
+            DEVICES: len(self.registry.entries),
+        }
+        return {
+            table.full_name: {"version": self._lake.version(table), "rows": number, "last_event_at": last}
+            for table, number in rows.items()
+        }
+
+    # -- second looks --------------------------------------------------------------------------------------------
+
+    def resolve_pending(self) -> int:
+        """Decode again the readings whose devices were not known and are now. Returns how many names that were."""
+        known = {name for _, name in self.registry.names()}
+        names = sorted(known & set(self.note.pending))
+        if names:
+            since = min(self.note.pending[name] for name in names)
+            condition = f"pending = true AND date >= '{since}' AND device_name IN ({', '.join(map(_quoted, names))})"
+            self.derive_again_where(condition)
+            rest = {name: day for name, day in self.note.pending.items() if name not in known}
+            self.note = replace(self.note, pending=rest)
+            log.info("resolved the pending readings of %s", ", ".join(names))
+        return len(names)
+
+    def derive_again_where(self, condition: str) -> None:
+        """Put what today's knowledge says of them in the place of the rows of `silver.readings` that match."""
+        positions = self._lake.read(READINGS).where(condition).select(*POSITION_COLUMNS).distinct()
+        with self._decoded_again(positions) as decoded:
+            # Bronze first: what finds its rows (the readings that match) must still be there after a crash here.
+            self._lake.update_outcomes(self._bronze(decoded))
+            rows = decode.readings_of(decoded, self._lookup, self._settings)
+            self.note = replace(self.note, batch=self.note.batch + 1)
+            self._lake.replace_where(READINGS, condition, rows, self.note)
+
+    def redrive(self, condition: str = "true") -> dict[str, int]:
+        """Decode again the dead letters that match, and let those that can be read now take their place.
+
+        Returns the numbers: looked at, and what became of them. Doing it twice changes nothing.
+        """
+        positions = self._lake.read(DEAD_LETTERS).where(condition).select(*POSITION_COLUMNS)
+        with self._decoded_again(positions) as decoded:
+            mended = decoded.where("outcome <> 'dead_letter'")
+            numbers = {row[0]: row[1] for row in mended.groupBy("outcome").count().collect()}
+            if numbers:
+                self._lake.update_outcomes(self._bronze(decoded))
+                there = self._lake.read(READINGS).select(*POSITION_COLUMNS).distinct()
+                rows = decode.readings_of(mended, self._lookup, self._settings)
+                self.note = replace(self.note, batch=self.note.batch + 1)
+                self._lake.append(READINGS, rows.join(there, POSITION_COLUMNS, "left_anti"), self.note)
+                self._lake.delete_positions(DEAD_LETTERS, mended.select(*POSITION_COLUMNS))
+            return {"looked_at": positions.count() + sum(numbers.values()), **numbers}
+
+    @contextmanager
+    def _decoded_again(self, positions: DataFrame) -> Iterator[DataFrame]:
+        bronze = self._lake.read(BRONZE_EVENTS)
+        records = bronze.join(F.broadcast(positions), POSITION_COLUMNS, "left_semi").select(*RECORD_COLUMNS)
+        # Held, because the tables that it is read from change under it.
+        decoded = decode.decode(records, self._lookup, self.note.knowledge, self._settings).persist()
+        try:
+            decoded.count()
+            yield decoded
+        finally:
+            decoded.unpersist()
+
+    def _bronze(self, decoded: DataFrame) -> DataFrame:
+        """Decoded records with the numbers of their readings and of their refused properties."""
+        counts = decode.counts_of(decoded, self._lookup)
+        joined = decoded.join(F.broadcast(counts), POSITION_COLUMNS, "left")
+        return joined.withColumns({name: F.coalesce(name, F.lit(0)) for name in ("readings", "refused")})
+
+
+def _summarise(decoded: DataFrame) -> Summary:
+    """One small aggregate, which also fills the cache that the writes then read."""
+    teaching = F.col("kind").isin("registry", "control")
+    pending = F.when(F.col("pending") & F.col("properties").isNotNull(), F.col("device_name"))
+    rows = (
+        decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
+        .agg(
+            F.count(F.lit(1)).alias("records"),
+            F.max("kafka_offset").alias("last"),
+            F.max(F.unix_micros("received_at")).alias("received"),
+            F.count_if(teaching).alias("teaching"),
+            F.collect_set(pending).alias("pending"),
+        )
+        .collect()
+    )
+    outcomes: dict[str, int] = {}
+    ends: dict[Place, int] = {}
+    for row in rows:
+        outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.records
+        place = (row.log_id, row.kafka_topic, row.kafka_partition)
+        ends[place] = max(ends.get(place, 0), row["last"] + 1)
+    return Summary(
+        records=sum(outcomes.values()),
+        outcomes=outcomes,
+        teaching=sum(row.teaching for row in rows),
+        ends=ends,
+        last_received_us=max((row.received for row in rows), default=0),
+        pending=frozenset(name for row in rows for name in row.pending),
+    )
+
+
+def _dead_letters(decoded: DataFrame, batch: int) -> DataFrame:
+    words = F.create_map(*(F.lit(part) for pair in contract.REASONS.items() for part in pair))
+    return decoded.where("outcome = 'dead_letter'").withColumns(
+        {
+            "detail": F.try_element_at(words, F.col("reason")),
+            "decoder": F.lit(contract.DECODER),
+            "batch": F.lit(batch).cast("bigint"),
+        }
+    )
+
+
+def _day(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).date().isoformat()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

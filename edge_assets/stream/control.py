@@ -1,0 +1,76 @@
+"""Records that teach the stream something: descriptions of devices, barriers of bridges, clocks that were set.
+
+They are few (a handful a day), so they come to the driver whole. What each means is in `edge_assets.log_record`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from edge_assets import log_record
+from edge_assets.settings import Settings
+from edge_assets.stream.decode import Fence, Knowledge, topics_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+log = logging.getLogger(__name__)
+
+KEPT_FENCES = 8
+
+
+def teaching(records: DataFrame, knowledge: Knowledge, settings: Settings) -> list[Any]:
+    """The batch's teaching records, oldest first: position, key, payload, received_us."""
+    plain = topics_of(records, knowledge, settings)
+    wanted = F.col("kind").isin("registry", "control") & (F.length("payload") > 0)
+    rows = plain.where(wanted).select(
+        "log_id",
+        "kafka_topic",
+        "kafka_partition",
+        "kafka_offset",
+        "key",
+        "payload",
+        F.unix_micros("received_at").alias("received_us"),
+    )
+    return sorted(rows.collect(), key=lambda row: (row.received_us, row.kafka_partition, row.kafka_offset))
+
+
+def apply(knowledge: Knowledge, record: Any) -> Knowledge:
+    """What is known after a control record. One that is not as it should be (someone else wrote it) teaches nothing."""
+    try:
+        told = json.loads(bytes(record.payload))
+        if record.key == log_record.BARRIER_KEY:
+            return _with_fence(
+                knowledge,
+                Fence(
+                    record.log_id,
+                    record.kafka_partition,
+                    str(told["bridge"]),
+                    int(told["incarnation"]),
+                    record.kafka_offset,
+                ),
+            )
+        if record.key == log_record.CLOCK_KEY:
+            return replace(knowledge, clocks={**knowledge.clocks, str(told["boot"]): int(told["offset_us"])})
+    except (ValueError, KeyError, TypeError):
+        log.warning("record %s %s@%s is no control record", record.key, record.kafka_partition, record.kafka_offset)
+    return knowledge
+
+
+def _with_fence(knowledge: Knowledge, fence: Fence) -> Knowledge:
+    """Keep the newest barriers of each bridge and partition: one batch may hold several starts."""
+    same = [
+        f
+        for f in knowledge.fences
+        if (f.log_id, f.kafka_partition, f.bridge) == (fence.log_id, fence.kafka_partition, fence.bridge)
+    ]
+    if any(f.kafka_offset == fence.kafka_offset for f in same):
+        return knowledge
+    kept = sorted([*same, fence], key=lambda f: f.kafka_offset)[-KEPT_FENCES:]
+    others = tuple(f for f in knowledge.fences if f not in same)
+    return replace(knowledge, fences=(*others, *kept))

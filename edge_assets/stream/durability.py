@@ -1,0 +1,213 @@
+"""What a power cut may cost the lake, and how a table that one has torn is made whole.
+
+Spark closes its files and leaves them in the page cache. `Durability.sync` forces everything that the newest
+commits name to the disk, data before log, so that a cut costs at most the batch under way, which the log still has.
+
+`mend` runs before Spark opens the lake: a commit that is not JSON, or that names a file which is missing or cut
+short, is torn. From the first torn commit of any table on, all tables go back to the last batch that all of them
+have whole, and the stream takes up the log from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from edge_assets.errors import LakeError
+from edge_assets.tables import TABLES, Table
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK = 100
+"""So many commits of each table are looked at: a cut reaches back seconds, not hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One file of a table's log."""
+
+    version: int
+    path: Path
+
+    def actions(self) -> list[dict[str, Any]]:
+        """Raises `ValueError` where the file is torn."""
+        lines = self.path.read_text().splitlines()
+        if not lines:
+            raise ValueError("an empty commit")
+        return [json.loads(line) for line in lines]
+
+
+def commits(folder: Path) -> list[Commit]:
+    """A table's commits, oldest first; none where there is no table."""
+    files = (folder / "_delta_log").glob("*.json")
+    return sorted((Commit(int(f.stem), f) for f in files if f.stem.isdigit()), key=lambda c: c.version)
+
+
+class Durability:
+    """Forces commits to the disk, each once."""
+
+    def __init__(self, lake: Path) -> None:
+        self._folders = {table: lake / table.layer / table.name for table in TABLES}
+        self._synced = {table: _newest(folder) for table, folder in self._folders.items()}
+
+    def sync(self) -> None:
+        for table, folder in self._folders.items():
+            new = list(_since(folder, self._synced[table]))
+            for commit in new:
+                for file, _ in _added(folder, commit):
+                    _force(file)
+                    _force(file.parent)
+                _force(commit.path)
+            if new:
+                _force(folder)
+                _force(folder / "_delta_log")
+                self._synced[table] = new[-1].version
+
+
+def _newest(folder: Path) -> int:
+    there = commits(folder)
+    return there[-1].version if there else -1
+
+
+def _since(folder: Path, version: int) -> Iterator[Commit]:
+    """Commits after a version, found by name: listing a log of years for each batch would cost more than the sync."""
+    while True:
+        version += 1
+        path = folder / "_delta_log" / f"{version:020}.json"
+        if not path.exists():
+            return
+        yield Commit(version, path)
+
+
+def _added(folder: Path, commit: Commit) -> Iterator[tuple[Path, int]]:
+    """(file, size) of the data files that a commit adds."""
+    for action in commit.actions():
+        if "add" in action:
+            yield folder / unquote(action["add"]["path"]), action["add"]["size"]
+
+
+def _force(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return  # compacted and vacuumed since
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# -- after a cut -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tear:
+    table: Table
+    version: int
+    why: str
+
+
+def tears(lake: Path) -> list[Tear]:
+    """The first torn commit of each table that has one."""
+    found = ((table, _tear(lake / table.layer / table.name)) for table in TABLES)
+    return [Tear(table, *tear) for table, tear in found if tear]
+
+
+def _tear(folder: Path) -> tuple[int, str] | None:
+    removed: set[Path] = set()
+    first: tuple[int, str] | None = None
+    # Newest first: a file that a later commit removes may be gone by right.
+    for commit in reversed(commits(folder)[-LOOK_BACK:]):
+        try:
+            actions = commit.actions()
+        except ValueError as error:
+            first = commit.version, str(error)
+            continue
+        for file, size in _added(folder, commit):
+            if file not in removed and (why := _damage(file, size)):
+                first = commit.version, why
+        removed |= {folder / unquote(action["remove"]["path"]) for action in actions if "remove" in action}
+    return first
+
+
+def _damage(file: Path, size: int) -> str | None:
+    """What is wrong with a Parquet file: its size, or the magic number at its two ends."""
+    try:
+        if file.stat().st_size != size:
+            return f"{file.name} has {file.stat().st_size} bytes of {size}"
+        with file.open("rb") as opened:
+            head = opened.read(4)
+            opened.seek(-4, os.SEEK_END)
+            if head != b"PAR1" or opened.read() != b"PAR1":
+                return f"{file.name} holds no Parquet"
+    except FileNotFoundError:
+        return f"{file.name} is missing"
+    return None
+
+
+def mend(lake: Path) -> int | None:
+    """Take all tables back to the last batch that is whole in each. Returns its number; None where nothing is torn.
+
+    Raises `LakeError` where a tear lies so deep that no commit before it is known.
+    """
+    torn = tears(lake)
+    if not torn:
+        return None
+    batch = min(_batch_before(lake, tear) for tear in torn)
+    for tear in torn:
+        log.error("%s is torn at version %d: %s", tear.table.full_name, tear.version, tear.why)
+    for table in TABLES:
+        _cut(lake / table.layer / table.name, batch)
+    log.error("all tables taken back to batch %d; the stream reads on from there in the log", batch)
+    return batch
+
+
+def _batch_before(lake: Path, tear: Tear) -> int:
+    folder = lake / tear.table.layer / tear.table.name
+    for commit in reversed(commits(folder)):
+        if commit.version < tear.version:
+            batch = _batch(commit)
+            if batch is not None:
+                return batch
+            if commit.version == 0:
+                return 0
+    raise LakeError(
+        f"{tear.table.full_name} is torn at version {tear.version} ({tear.why}) and no commit before it is left in "
+        f"{folder}: restore a backup, or move the lake away and start anew from the log"
+    )
+
+
+def _batch(commit: Commit) -> int | None:
+    """The batch that a commit belongs to, from its note; None for maintenance and for a torn one."""
+    try:
+        infos = [action["commitInfo"] for action in commit.actions() if "commitInfo" in action]
+        return json.loads(infos[0]["userMetadata"])["batch"]
+    except (ValueError, KeyError, IndexError):
+        return None
+
+
+def _cut(folder: Path, batch: int) -> None:
+    """Forget a table's commits after a batch: the log's files go, and checkpoints made from them."""
+    keep = -1
+    for commit in commits(folder):
+        number = _batch(commit)
+        if number is not None and number > batch:
+            break
+        try:
+            commit.actions()
+        except ValueError:
+            break
+        keep = commit.version
+    if keep < 0:
+        return
+    for file in (folder / "_delta_log").iterdir():
+        version = file.name.split(".", 1)[0]
+        if (version.isdigit() and int(version) > keep) or file.name == "_last_checkpoint" or file.suffix == ".crc":
+            file.unlink()
+    _force(folder / "_delta_log")

@@ -1,0 +1,220 @@
+"""The lake as its one writer sees it: tables, commits that happen once, and what each commit says of itself.
+
+Every commit carries a JSON note (`Note`) with the batch that it belongs to, and Delta's own transaction identifier
+(application `APPLICATION`, version = batch number), so that a batch which is written again after a crash changes
+nothing. The note on `bronze.events` is the stream's position: no other file decides where reading resumes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
+from edge_assets.stream.registry import Entry, Registry, Source
+from edge_assets.tables import BRONZE_EVENTS, DEVICES, TABLES, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+APPLICATION = "edge_assets.stream"
+HISTORY = 200
+"""So many commits are searched for the latest note; maintenance writes a few without one."""
+
+PROPERTIES = {
+    "delta.checkpointInterval": "50",
+    "delta.logRetentionDuration": "interval 2 days",
+    "delta.deletedFileRetentionDuration": "interval 1 days",
+    "delta.enableDeletionVectors": "false",  # read by engines that know none
+    "delta.dataSkippingNumIndexedCols": "32",
+}
+
+# Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
+# machine's zone, twice a year for the worse.
+_TIMES = ("valid_from", "valid_to", "told_at")
+
+_SAME_POSITION = " AND ".join(f"t.{name} = s.{name}" for name in POSITION_COLUMNS)
+
+Place = tuple[str, str, int]
+"""(log id, Kafka topic, partition)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a commit says of itself, and all that the stream writer needs to go on from it."""
+
+    batch: int = 0
+    positions: Mapping[Place, int] = field(default_factory=dict)
+    """the offset after the last one that the table holds"""
+    registry_version: int | None = None
+    """version of `silver.devices` that the batch was decoded with"""
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    pending: Mapping[str, str] = field(default_factory=dict)
+    """names of devices that are not known yet → day (ISO) of their first pending reading"""
+
+    def encode(self) -> str:
+        fences = [asdict(fence) for fence in self.knowledge.fences]
+        return json.dumps(
+            {
+                "batch": self.batch,
+                "positions": [[*place, offset] for place, offset in sorted(self.positions.items())],
+                "registry_version": self.registry_version,
+                "fences": fences,
+                "clocks": dict(self.knowledge.clocks),
+                "bad_registry": sorted(map(list, self.knowledge.bad_registry)),
+                "pending": dict(self.pending),
+            }
+        )
+
+    @classmethod
+    def decode(cls, text: str) -> Note:
+        raw = json.loads(text)
+        return cls(
+            batch=raw["batch"],
+            positions={(log_id, topic, partition): offset for log_id, topic, partition, offset in raw["positions"]},
+            registry_version=raw["registry_version"],
+            knowledge=Knowledge(
+                tuple(Fence(**fence) for fence in raw["fences"]),
+                raw["clocks"],
+                frozenset((log_id, partition, offset) for log_id, partition, offset in raw["bad_registry"]),
+            ),
+            pending=raw["pending"],
+        )
+
+
+class Lake:
+    """The tables, for writing. One instance per process, one process per lake."""
+
+    def __init__(self, spark: SparkSession, path: Path | str) -> None:
+        self._spark = spark
+        self._path = path
+
+    def location(self, table: Table) -> str:
+        return f"{self._path}/{table.layer}/{table.name}"
+
+    def create_tables(self) -> None:
+        """Make the tables that are not there, as `edge_assets.tables` has them."""
+        from delta.tables import DeltaTable
+
+        for table in TABLES:
+            builder = DeltaTable.createIfNotExists(self._spark).location(self.location(table)).comment(table.row)
+            for column in table.columns:
+                builder = builder.addColumn(column.name, column.type, comment=column.description)
+            for name, value in PROPERTIES.items():
+                builder = builder.property(name, value)
+            builder.partitionedBy(*table.partitioned_by).execute() if table.partitioned_by else builder.execute()
+
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        reader = self._spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.location(table))
+
+    def append(self, table: Table, rows: DataFrame, note: Note) -> None:
+        """Add a batch's rows, once: a batch number that the table has seen is passed over."""
+        columns = [column.name for column in table.columns]
+        self._writer(rows.select(*columns), note.batch, note).mode("append").save(self.location(table))
+
+    def replace_where(self, table: Table, condition: str, rows: DataFrame, note: Note) -> None:
+        """Put `rows` in the place of all rows that match, in one commit, once. They need not match themselves."""
+        columns = [column.name for column in table.columns]
+        self._spark.conf.set("spark.databricks.delta.replaceWhere.constraintCheck.enabled", "false")
+        writer = self._writer(rows.select(*columns), note.batch, note).mode("overwrite")
+        writer.option("replaceWhere", condition).save(self.location(table))
+
+    def update_outcomes(self, decoded: DataFrame) -> None:
+        """Let `bronze.events` say what records have become, where that differs from what it says."""
+        from delta.tables import DeltaTable
+
+        told = ["outcome", "reason", "readings", "refused"]
+        source = decoded.select(*POSITION_COLUMNS, *told)
+        differs = " OR ".join(f"NOT (t.{name} <=> s.{name})" for name in told)
+        table = DeltaTable.forPath(self._spark, self.location(BRONZE_EVENTS))
+        changes: dict[str, Any] = {name: f"s.{name}" for name in told}
+        table.alias("t").merge(source.alias("s"), _SAME_POSITION).whenMatchedUpdate(differs, changes).execute()
+
+    def delete_positions(self, table: Table, positions: DataFrame) -> None:
+        from delta.tables import DeltaTable
+
+        target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
+        target.merge(positions.alias("s"), _SAME_POSITION).whenMatchedDelete().execute()
+
+    def _writer(self, rows: DataFrame, batch: int, note: Note) -> Any:
+        writer = rows.write.format("delta").option("txnAppId", APPLICATION).option("txnVersion", batch)
+        return writer.option("userMetadata", note.encode())
+
+    def version(self, table: Table) -> int:
+        log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
+        return log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().version()
+
+    def latest_note(self, table: Table) -> Note | None:
+        """The newest commit's note; None where the table has none yet (or none within `HISTORY` commits)."""
+        from delta.tables import DeltaTable
+
+        history = DeltaTable.forPath(self._spark, self.location(table)).history(HISTORY)
+        row = (
+            history.where("userMetadata is not null").orderBy("version", ascending=False).select("userMetadata").first()
+        )
+        return Note.decode(row[0]) if row else None
+
+    def positions_from_rows(self) -> tuple[int, dict[Place, int]]:
+        """(batch, positions) as the rows of `bronze.events` themselves tell them: the way back without a note."""
+        rows = self.read(BRONZE_EVENTS)
+        places = rows.groupBy("log_id", "kafka_topic", "kafka_partition").agg({"kafka_offset": "max"}).collect()
+        batch = rows.agg({"batch": "max"}).first()[0] or 0  # type: ignore[index]
+        return batch, {(row[0], row[1], row[2]): row[3] + 1 for row in places}
+
+    def read_registry(self, version: int | None = None) -> Registry:
+        rows = self.read(DEVICES, version).withColumns({name: F.unix_micros(name) for name in _TIMES}).collect()
+        return Registry(sorted(map(_entry, rows), key=lambda e: (e.source.received_at, e.base_topic, e.device_id)))
+
+    def write_registry(self, registry: Registry, site: str, note: Note) -> int:
+        """Replace `silver.devices`. Returns its new version."""
+        columns = ", ".join(f"{c.name} {'bigint' if c.name in _TIMES else c.type}" for c in DEVICES.columns)
+        frame = self._spark.createDataFrame([_row(entry, site) for entry in registry.entries], columns).coalesce(1)
+        frame = frame.withColumns({name: F.timestamp_micros(name) for name in _TIMES})
+        self._writer(frame, note.batch, note).mode("overwrite").save(self.location(DEVICES))
+        return self.version(DEVICES)
+
+
+def _row(entry: Entry, site: str) -> tuple[Any, ...]:
+    source = entry.source
+    return (
+        site,
+        entry.base_topic,
+        entry.device_id,
+        entry.device_name,
+        entry.kind,
+        entry.model,
+        entry.vendor,
+        entry.description,
+        entry.exposes,
+        entry.valid_from,
+        entry.valid_to,
+        source.received_at,
+        source.log_id,
+        source.kafka_topic,
+        source.kafka_partition,
+        source.kafka_offset,
+    )
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        row.base_topic,
+        row.device_id,
+        row.device_name,
+        row.kind,
+        row.model,
+        row.vendor,
+        row.description,
+        {name: about.asDict() for name, about in row.exposes.items()},
+        row.valid_from,
+        row.valid_to,
+        Source(row.log_id, row.kafka_topic, row.kafka_partition, row.kafka_offset, row.told_at),
+    )

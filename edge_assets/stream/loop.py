@@ -1,0 +1,159 @@
+"""The stream writer's life: mend, recover, read the log from where the tables stand, until told to stop.
+
+Spark's checkpoint is made anew at each start and never read: the positions in `bronze.events` decide where reading
+resumes, in one way, whether the last writer stopped, was killed, or lost its checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edge_assets.platform import jars, java
+from edge_assets.platform import log as kafka_log
+from edge_assets.service import Report
+from edge_assets.settings import Settings
+from edge_assets.stream import requests
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+    from edge_assets.stream.batch import BatchWriter
+    from edge_assets.stream.lake import Lake
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+
+
+def run(settings: Settings, stop: threading.Event, report: Report) -> None:
+    """Run until `stop`. Raises what Spark raises: the keep-alive starts it anew."""
+    from edge_assets.stream import durability, session
+
+    if settings.stream.fsync:
+        durability.mend(settings.lake_path)
+    with session.spark_session(settings, jars.ensure_jars(settings, "spark"), java.java_home(settings)) as spark:
+        _Writer(spark, settings, report).run(stop)
+
+
+@dataclass
+class _Writer:
+    spark: SparkSession
+    settings: Settings
+    report: Report
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """held by whoever commits: a batch, a request, maintenance"""
+
+    def run(self, stop: threading.Event) -> None:
+        from edge_assets.stream.batch import BatchWriter
+        from edge_assets.stream.durability import Durability
+        from edge_assets.stream.lake import Lake
+        from edge_assets.stream.maintenance import Maintenance
+
+        self.lake: Lake = Lake(self.spark, self.settings.lake_path)
+        self.lake.create_tables()
+        self.durability = Durability(self.settings.lake_path)
+        self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
+        self.batches.recover()
+        self.maintenance = Maintenance(self.spark, self.lake, self.settings)
+        query = self._start()
+        log.info("reading the log from batch %d on", self.batches.note.batch + 1)
+        try:
+            while not stop.wait(POLL_SECONDS):
+                if not query.isActive:
+                    query.awaitTermination(1)  # raises what ended it
+                    raise RuntimeError("the streaming query ended by itself")
+                self._serve_requests()
+                self._maintain()
+                self._report(query)
+        finally:
+            with self._turn:
+                query.stop()
+
+    def _start(self) -> StreamingQuery:
+        topics = topics_of(self.settings)
+        for topic in topics:
+            kafka_log.ensure_topic(self.settings, topic)
+        self.log_ids = kafka_log.log_ids(self.settings, topics)
+        checkpoint = self.settings.home / "stream" / "checkpoint"
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        source = self.spark.readStream.format("kafka").options(**self._source_options(topics))
+        stream = source.load().writeStream.foreachBatch(self._batch).option("checkpointLocation", str(checkpoint))
+        return stream.trigger(processingTime=f"{int(self.settings.stream.trigger_seconds * 1000)} milliseconds").start()
+
+    def _source_options(self, topics: list[str]) -> dict[str, Any]:
+        from edge_assets.stream import source
+
+        starts = source.starting_offsets(self.settings, self.log_ids, self.batches.note.positions)
+        return source.options(self.settings, topics, starts)
+
+    def _batch(self, frame: DataFrame, batch_id: int) -> None:
+        from edge_assets.stream import source
+
+        with self._turn:
+            self.batches.write(source.records(frame, self.log_ids))
+            if self.settings.stream.fsync:
+                self.durability.sync()
+
+    def _serve_requests(self) -> None:
+        for request in requests.waiting(self.settings):
+            with self._turn:
+                try:
+                    request.answer(**self._carry_out(request))
+                except ValueError as error:
+                    request.answer(error=str(error))
+
+    def _carry_out(self, request: requests.Request) -> dict[str, Any]:
+        if request.kind == "redrive":
+            reason = request.arguments.get("reason")
+            return self.batches.redrive(f"reason = '{reason}'" if reason else "true")
+        raise ValueError(f"this writer knows no request {request.kind!r}: is the platform older than the command?")
+
+    def _maintain(self) -> None:
+        if self.maintenance.due() and self._turn.acquire(blocking=False):
+            try:
+                self.maintenance.run()
+                if self.settings.stream.fsync:
+                    self.durability.sync()
+            finally:
+                self._turn.release()
+
+    def _report(self, query: StreamingQuery) -> None:
+        self.report(
+            {
+                "batch": self.batches.note.batch,
+                "written": dict(self.batches.written),
+                "tables": self.batches.tables(),
+                "positions": {
+                    f"{topic}/{partition}": offset
+                    for (_, topic, partition), offset in self.batches.note.positions.items()
+                },
+                "pending_devices": len(self.batches.note.pending),
+                "progress": _progress(query),
+            }
+        )
+
+
+def topics_of(settings: Settings) -> list[str]:
+    """The Kafka topics that the writer reads: those of the routes, and the bridge's dead letters."""
+    routed = {route.topic for route in settings.bridge.routes if route.topic}
+    return sorted({*routed, settings.bridge.dead_letter_topic})
+
+
+def _progress(query: StreamingQuery) -> dict[str, Any]:
+    last = query.lastProgress
+    if not last:
+        return {}
+    sources = last["sources"]
+    behind = sources[0].get("metrics", {}).get("maxOffsetsBehindLatest") if sources else None
+    return {
+        "batch_duration_ms": last["batchDuration"],
+        "input_rows": last["numInputRows"],
+        "processed_rows_per_second": last.get("processedRowsPerSecond"),
+        "lag": int(behind) if behind is not None else None,
+        "at": last["timestamp"],
+    }

@@ -1,0 +1,71 @@
+"""Asking the stream writer for work on the tables that only it may commit to.
+
+A request is a JSON file in `EDGE_HOME/stream/requests`; the writer carries it out between two batches and puts its
+answer beside it. The file goes only when the work is done, so a request survives a kill of either side.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_assets.errors import LakeError, NotRunning
+from edge_assets.service import lock_holder, write_json
+from edge_assets.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One piece of work: `kind` and its arguments."""
+
+    path: Path
+    kind: str
+    arguments: dict[str, Any]
+
+    def answer(self, **result: Any) -> None:
+        write_json(self.path.with_suffix(".answer"), result)
+        self.path.unlink()
+
+
+def folder(settings: Settings) -> Path:
+    return settings.home / "stream" / "requests"
+
+
+def waiting(settings: Settings) -> Iterator[Request]:
+    """The requests that wait, oldest first."""
+    for path in sorted(folder(settings).glob("*.json")):
+        raw = json.loads(path.read_text())
+        yield Request(path, raw["kind"], raw["arguments"])
+
+
+def ask(settings: Settings, kind: str, timeout_seconds: float = 600, **arguments: Any) -> dict[str, Any]:
+    """Hand the writer a request and wait for its answer.
+
+    Raises `NotRunning` where no writer is there to answer, `LakeError` with what the writer says it could not do.
+    """
+    if lock_holder(settings, "stream_writer") is None:
+        raise NotRunning(f"{kind}: the stream writer of {settings.home} does not run; start it with `edge up`")
+    path = folder(settings) / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
+    write_json(path, {"kind": kind, "arguments": arguments})
+    answer = path.with_suffix(".answer")
+    deadline = time.monotonic() + timeout_seconds
+    while not answer.exists():
+        if time.monotonic() > deadline:
+            raise LakeError(f"{kind}: no answer in {timeout_seconds:.0f} s; it stays queued: see `edge status`")
+        time.sleep(0.1)
+    result = json.loads(answer.read_text())
+    answer.unlink()
+    if "error" in result:
+        raise LakeError(f"{kind}: {result['error']}")
+    return result
+
+
+def redrive(settings: Settings, reason: str | None = None) -> dict[str, Any]:
+    """Decode the dead letters again (those of one reason, or all). Returns how many were looked at and what became
+    of them: `{"looked_at": …, "read": …, "tombstone": …, "ignored": …}`."""
+    return ask(settings, "redrive", reason=reason)

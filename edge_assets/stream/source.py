@@ -1,0 +1,101 @@
+"""Kafka as Spark reads it: where to begin, and a record in the columns that decoding takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from edge_assets import log_record
+from edge_assets.platform import log as kafka_log
+from edge_assets.settings import Settings
+from edge_assets.stream.lake import Place
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 30
+
+
+def starting_offsets(
+    settings: Settings, log_ids: Mapping[str, str], positions: Mapping[Place, int]
+) -> dict[str, dict[str, int]]:
+    """topic → partition → offset to begin with: the position that the tables hold in *this* log, else its beginning.
+
+    What the log has already given up (retention) cannot be read any more: it is logged as lost, and `edge verify`
+    shows the gap.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer(
+        {**kafka_log.client_options(settings), "group.id": "edge-positions", "enable.auto.commit": False}
+    )
+    starts: dict[str, dict[str, int]] = {}
+    try:
+        for topic, log_id in log_ids.items():
+            partitions = consumer.list_topics(topic, TIMEOUT_SECONDS).topics[topic].partitions
+            starts[topic] = {}
+            for partition in partitions:
+                first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_SECONDS)
+                position = positions.get((log_id, topic, partition), first)
+                if position < first:
+                    log.error(
+                        "%s/%d: offsets %d to %d are lost: the log no longer has them",
+                        topic,
+                        partition,
+                        position,
+                        first - 1,
+                    )
+                if position > end:
+                    log.error(
+                        "%s/%d: the tables hold offset %d, the log ends at %d: was it cut?",
+                        topic,
+                        partition,
+                        position - 1,
+                        end,
+                    )
+                starts[topic][str(partition)] = max(position, first)
+    finally:
+        consumer.close()
+    return starts
+
+
+def options(settings: Settings, topics: list[str], starts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Options of Spark's Kafka source."""
+    given = {
+        "subscribe": ",".join(topics),
+        "startingOffsets": json.dumps(starts),
+        "maxOffsetsPerTrigger": settings.stream.max_records_per_batch,
+        "includeHeaders": "true",
+        "failOnDataLoss": "false",
+        "kafka.bootstrap.servers": kafka_log.bootstrap(settings),
+    }
+    for name, value in settings.kafka.client.items():
+        given[f"kafka.{name}"] = value
+    return given
+
+
+def records(frame: DataFrame, log_ids: Mapping[str, str]) -> DataFrame:
+    """A batch of the Kafka source in `decode.RECORD_COLUMNS`."""
+    ids = F.create_map(*(F.lit(part) for pair in sorted(log_ids.items()) for part in pair))
+    ours = F.try_element_at(F.map_from_entries(_last_of_each("headers")), F.lit(log_record.HEADER))
+    return frame.select(
+        F.try_element_at(ids, F.col("topic")).alias("log_id"),
+        F.col("topic").alias("kafka_topic"),
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.col("timestamp").alias("kafka_time"),
+        F.col("key").cast("string").alias("key"),
+        F.col("value").alias("payload"),
+        F.when(F.is_valid_utf8(ours), ours.cast("string")).alias("header"),
+    )
+
+
+def _last_of_each(headers: str) -> Any:
+    # Kafka allows a header's name twice; a map does not, unless told that the last one wins (session option).
+    return F.coalesce(F.col(headers), F.array().cast("array<struct<key:string,value:binary>>"))
