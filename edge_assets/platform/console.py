@@ -33,8 +33,7 @@ class Console:
         with self._lock:
             self._clear()
             self._show(f"{line}\n")
-            with self._log.open("a") as file:
-                file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
+            self._keep(line)
 
     def show(self, line: str) -> None:
         """Show a line of the file's, which has its time in front."""
@@ -43,7 +42,7 @@ class Console:
             self._show(f"{_TIME.sub('', line)}\n")
 
     def progress(self, line: object) -> None:
-        """Something that is soon out of date: kept in no file."""
+        """Something that is soon out of date: the file keeps it only where there is nobody to show it to."""
         with self._lock:
             text = str(line)
             if self._terminal:
@@ -52,7 +51,14 @@ class Console:
                 self._width = len(text)
             elif time.monotonic() - self._shown >= PLAIN_SECONDS:
                 self._shown = time.monotonic()
-                self._show(f"{text}\n")
+                if self._out is None:
+                    self._keep(text)
+                else:
+                    self._show(f"{text}\n")
+
+    def _keep(self, line: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
     def _clear(self) -> None:
         if self._width:
