@@ -11,8 +11,8 @@ A snapshot stays readable while the stream writer goes on committing: replaced f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -69,7 +69,15 @@ class Snapshot:
         return ".".join(map(quoted, self.name))
 
     def select(self, low: int | None = None, high: int | None = None) -> str:
-        """A SELECT of all rows, or of the files only that may hold offsets from `low` to `high`."""
+        """A SELECT of all rows, or of the files only that may hold offsets from `low` to `high`.
+
+        Raises `LakeError` where DuckDB cannot read the table itself; `attach` can show it.
+        """
+        if self.delta is not None:
+            raise LakeError(
+                f"reading {'.'.join(self.name)}: expected plain files, got deletion vectors or column mapping, "
+                "which its one writer does not use; who else has written to it?"
+            )
         files = self.files
         if low is not None and high is not None:
             files = tuple(file for file in files if file.may_hold(low, high))
@@ -80,6 +88,10 @@ class Snapshot:
         # has the type that the table's log gives it, whichever writer wrote the file.
         casts = ", ".join(f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}" for name, kind in self.columns.items())
         return f"SELECT {casts} FROM (SELECT {nothing} WHERE false UNION ALL BY NAME SELECT * FROM {self._scan(files)})"
+
+    def only(self, wanted: Callable[[DataFile], bool]) -> Snapshot:
+        """The same table with some of its files."""
+        return replace(self, files=tuple(file for file in self.files if wanted(file)))
 
     def _scan(self, files: Iterable[DataFile]) -> str:
         listed = ", ".join(text(_not_a_pattern(file.path)) for file in files)
