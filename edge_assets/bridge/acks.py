@@ -50,7 +50,7 @@ class Acks:
         return len(self._queue)
 
     def settled(self) -> list[int]:
-        """Take the settled ones off the front; their packet identifiers, in order."""
+        """Take the settled ones off the front; the packet identifiers to acknowledge, in order."""
         queue, mids = self._queue, []
         while queue and not queue[0].parts:
             one = queue.popleft()
@@ -60,9 +60,10 @@ class Acks:
         return mids
 
     def disconnected(self) -> int:
-        """The connection is gone: nobody waits any more. How many logged QoS 1 messages had no PUBACK."""
-        unacknowledged = 0
+        """The connection is gone: nobody waits any more. How many logged QoS 1 messages have had no PUBACK.
+
+        They are the last that were logged: the queue is in order of arrival.
+        """
         for one in self._queue:
-            unacknowledged += one.logged and one.mid != 0
             one.mid = 0
-        return unacknowledged
+        return sum(one.logged for one in self._queue)

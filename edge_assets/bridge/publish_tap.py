@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 READ_BYTES = 128 * 1024
@@ -39,53 +40,66 @@ class PublishTap:
     # What the bridge uses.
 
     def fill(self) -> None:
-        """Read what is there, up to READ_BYTES. An end or an error of the stream is told to paho, by `recv`."""
+        """Read what is there. An end or an error of the stream is told to paho, by `recv`.
+
+        Of a large message as much again as is there already, so that the bytes are copied a few times and not often.
+        """
+        rest = self._in[self._at :]
         try:
-            data = self._sock.recv(READ_BYTES)
+            data = self._sock.recv(max(READ_BYTES, len(rest)))
         except WOULD_BLOCK:
             return
         except OSError:
             data = b""
-        if not data:
-            self._ended = True
-        self._in = self._in[self._at :] + data
-        self._at = 0
+        self._ended = not data
+        self._in, self._at = rest + data if rest else data, 0
 
     def take(self) -> list[Publish]:
         """The messages at the front of the stream, up to the first packet that is another or is not whole yet."""
         taken: list[Publish] = []
         data, at, end = self._in, self._at, len(self._in)
         while end - at >= 2:
-            first = data[at]
-            if first & 0xF0 != PUBLISH or first & 0x04:
+            first, length, start = data[at], data[at + 1], at + 2
+            if first & 0xF4 != PUBLISH:
                 break
-            length, start = data[at + 1], at + 2
             if length & 0x80:
                 length, start = _long_length(data, at + 1)
             stop = start + length
             if stop > end or not start:
                 break
-            body = start + 2 + (data[start] << 8 | data[start + 1])
-            if first & 0x06:
-                taken.append((first & 0x0F, data[start + 2 : body], data[body + 2 : stop], data[body] << 8 | data[body + 1]))
-            else:
-                taken.append((first & 0x0F, data[start + 2 : body], data[body:stop], 0))
+            topic = start + 2
+            body = topic + (data[start] << 8 | data[start + 1])
+            mid = 0
+            if first & 0x02:
+                mid = data[body] << 8 | data[body + 1] if body + 2 <= stop else 0
+                body += 2
+            if body > stop:
+                return self._malformed(taken)
+            taken.append((first & 0x0F, data[topic : body - 2 if mid else body], data[body:stop], mid))
             at = stop
         self._at = at
         return taken
 
+    def _malformed(self, taken: list[Publish]) -> list[Publish]:
+        """Bytes that are no MQTT: for paho the stream ends here, so that it connects anew."""
+        self._in, self._at, self._ended = b"", 0, True
+        return taken
+
     def has_packet_for_paho(self) -> bool:
-        """Whether paho has something to read: another packet than a message, or the end of the stream.
+        """Whether paho has something to read: a whole packet that is no message, or the end of the stream.
 
-        Of a message that is not whole yet paho must not see the beginning.
+        Never the beginning of a packet: what paho has begun to read, `take` could not tell from a packet's start.
         """
-        if self._at < len(self._in):
-            return self._in[self._at] & 0xF0 != PUBLISH or bool(self._in[self._at] & 0x04)
-        return self._ended
+        data, at = self._in, self._at
+        if len(data) - at < 2:
+            return self._ended
+        length, start = _long_length(data, at + 1)
+        whole = start > 0 and start + length <= len(data)
+        return self._ended or (whole and data[at] & 0xF4 != PUBLISH)
 
-    @property
-    def ended(self) -> bool:
-        return self._ended
+    def decrypted(self) -> bool:
+        """Whether TLS has bytes ready that the kernel, and so `select`, knows nothing of."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     def acknowledge(self, mids: list[int]) -> None:
         """Put PUBACKs into the outgoing stream; `flush` sends them."""
@@ -121,8 +135,7 @@ class PublishTap:
 
     def pending(self) -> int:
         """Bytes that `recv` gives without a wait; the name is that of an SSL socket."""
-        inner = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
-        return len(self._in) - self._at + inner
+        return len(self._in) - self._at
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -133,10 +146,8 @@ class PublishTap:
     def close(self) -> None:
         """Send what is left (a DISCONNECT), as far as it goes without waiting."""
         self.flush()
-        try:
+        with suppress(OSError):  # it is closed already
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it is closed already
         self._sock.close()
 
 

@@ -50,6 +50,8 @@ class Logged:
     order: int
     certain: bool = True
     """whether an equal redelivery is this message for certain"""
+    marked: bool = False
+    """logged as `maybe_repeat`"""
 
 
 def content_of(payload: bytes) -> bytes:
