@@ -11,6 +11,7 @@ A snapshot stays readable while the stream writer goes on committing: replaced f
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = "512MB"
 """What DuckDB may use before it spills to `EDGE_HOME/tmp`."""
+
+SNAPSHOTS = 3
+"""So often a new snapshot is taken when a file vanishes under a reader."""
 
 RANGE_COLUMN = "kafka_offset"
 """The column whose range is kept of each file, so that a reader can leave out files."""
@@ -71,7 +75,7 @@ class Snapshot:
     def select(self, low: int | None = None, high: int | None = None) -> str:
         """A SELECT of all rows, or of the files only that may hold offsets from `low` to `high`.
 
-        Raises `LakeError` where DuckDB cannot read the table itself; `attach` can show it.
+        Raises `LakeError` where DuckDB cannot read the table itself; `show` can.
         """
         if self.delta is not None:
             raise LakeError(
@@ -113,18 +117,22 @@ def snapshot(settings: Settings, name: TableName) -> Snapshot:
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     path = settings.lake_path / name[0] / name[1]
-    if not (path / "_delta_log").is_dir():
+    if not any((path / "_delta_log").glob("*.json")):
         return _missing(name)
     _refuse_odd_paths(path)
-    try:
-        return _of(name, path, DeltaTable(path.as_uri()))
-    except TableNotFoundError:
-        return _missing(name)
-    except (DeltaError, KeyError) as error:
-        raise LakeError(
-            f"reading {'.'.join(name)} in {path}: {str(error).splitlines()[0]}; "
-            "`edge doctor` says whether the table is whole"
-        ) from error
+    for attempt in range(1, SNAPSHOTS + 1):
+        try:
+            return _of(name, path, DeltaTable(path.as_uri()))
+        except TableNotFoundError:
+            return _missing(name)
+        except (DeltaError, OSError, KeyError) as error:  # perhaps the log is being cleaned up at this moment
+            if attempt == SNAPSHOTS:
+                raise LakeError(
+                    f"reading {'.'.join(name)} in {path}: {str(error).splitlines()[0]}; "
+                    "`edge doctor` says whether the table is whole"
+                ) from error
+            time.sleep(0.1)
+    raise AssertionError
 
 
 def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyConnection:
@@ -142,9 +150,24 @@ def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyC
     return opened
 
 
-def attach(opened: DuckDBPyConnection, table: Snapshot) -> None:
-    """Show a snapshot as `layer.name`; one that was attached before is replaced."""
-    opened.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(table.name[0])}")
+def show(opened: DuckDBPyConnection, settings: Settings, name: TableName) -> None:
+    """Show a table as `layer.name`, as it is now; one that was shown before is replaced. Raises `LakeError`."""
+    import duckdb
+
+    opened.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(name[0])}")
+    for attempt in range(1, SNAPSHOTS + 1):
+        try:
+            _show(opened, snapshot(settings, name))
+            return
+        except duckdb.IOException as error:  # a file that maintenance took away just now
+            if attempt == SNAPSHOTS:
+                raise LakeError(
+                    f"reading {'.'.join(name)} in {settings.lake_path}: {str(error).splitlines()[0]}; "
+                    "`edge doctor` says whether the table is whole"
+                ) from error
+
+
+def _show(opened: DuckDBPyConnection, table: Snapshot) -> None:
     if table.delta is None:
         opened.execute(f"CREATE OR REPLACE VIEW {table.sql_name} AS {table.select()}")
         return

@@ -17,9 +17,6 @@ from edge_assets.warehouse.rendering import FORMATS, render
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SNAPSHOTS = 3
-"""So often a query is asked anew, each time of a new snapshot, when a file vanishes under it."""
-
 _CATALOG_WORDS = ("show", "information_schema", "duckdb_", "pg_", "sqlite_")
 
 
@@ -43,12 +40,12 @@ def run_sql(settings: Settings, query: str, format: str = "table", memory_limit:
 
     if format not in FORMATS:
         raise LakeError(f"sql: the format must be one of {', '.join(FORMATS)}, not {format!r}")
-    for attempt in range(1, SNAPSHOTS + 1):
+    for attempt in range(1, lake.SNAPSHOTS + 1):
         try:
             with lake.connection(settings, memory_limit) as opened:
                 return render(_answer(opened, settings, query), format)
         except duckdb.IOException as error:  # perhaps a file that maintenance has taken away since
-            if attempt == SNAPSHOTS:
+            if attempt == lake.SNAPSHOTS:
                 raise _refusal(error) from error
         except duckdb.Error as error:
             raise _refusal(error) from error
@@ -96,7 +93,7 @@ def _mentioned(query: str, known: list[lake.TableName]) -> list[lake.TableName]:
 
 def _attach(opened: DuckDBPyConnection, settings: Settings, names: list[lake.TableName]) -> None:
     for name in names:
-        lake.attach(opened, lake.snapshot(settings, name))
+        lake.show(opened, settings, name)
 
 
 def _refusal(error: Exception) -> LakeError:

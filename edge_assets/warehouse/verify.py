@@ -27,7 +27,6 @@ WRITER = "stream_writer"
 PATIENCE_SECONDS = 30.0
 """How long a running writer is given to finish the batch that we caught it in."""
 LOOK_SECONDS = 0.5
-SNAPSHOTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,9 @@ class Report:
                 lines.append(f'    edge sql "{_one_line(problem.query)}"')
         return "\n".join([*lines, self._verdict()])
 
+    def __str__(self) -> str:
+        return self.render()
+
     def _verdict(self) -> str:
         numbers = (
             f"{self._sum('records'):,} records read = {self._sum('read'):,} written + "
@@ -143,12 +145,12 @@ def _proved(
 ) -> tuple[list[Tally], list[Problem]]:
     import duckdb
 
-    for attempt in range(1, SNAPSHOTS + 1):
+    for attempt in range(1, lake.SNAPSHOTS + 1):
         try:
             with lake.connection(settings, memory_limit) as opened:
                 return prove(opened, tables, ends)
         except duckdb.IOException as error:  # maintenance took a file away: once more, with a new snapshot
-            if attempt == SNAPSHOTS:
+            if attempt == lake.SNAPSHOTS:
                 raise LakeError(f"verifying the tables in {settings.lake_path}: {_one_line(str(error))}") from error
             tables = _tables(settings)
     raise AssertionError

@@ -40,6 +40,11 @@ def test_before_the_platform_ever_wrote_each_table_is_there_and_empty(settings: 
         assert [row["column_name"] for row in described] == [column.name for column in table.columns]
 
 
+def test_a_table_that_is_just_being_created_is_empty(settings: Settings) -> None:
+    (settings.lake_path / "silver" / "readings" / "_delta_log").mkdir(parents=True)
+    assert rows(settings, "FROM silver.readings") == []
+
+
 def test_columns_and_types_are_the_same_with_rows(settings: Settings) -> None:
     empty = {table: rows(settings, f"DESCRIBE {table.full_name}") for table in TABLES}
     sound_lake(settings)
@@ -186,7 +191,9 @@ def test_a_home_with_signs_that_are_patterns_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a [b]", "a%20b"])
 def test_a_home_that_deltalake_cannot_read_is_refused_in_words(tmp_path: Path, name: str) -> None:
     odd = load_settings(_env_file=None, home=tmp_path / name)
-    (odd.lake_path / "bronze" / "events" / "_delta_log").mkdir(parents=True)
+    log = odd.lake_path / "bronze" / "events" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json").write_text("{}")
     with pytest.raises(LakeError, match="cannot read below a folder named with"):
         run_sql(odd, "FROM bronze.events")
 
