@@ -172,15 +172,19 @@ def sql(
 
 
 @app.command()
-def verify(as_json: Json = False, profile: Profile = None) -> None:
-    """Prove that every record of the log is in the lake once, with one outcome. Needs the log to be up.
+def verify(
+    wait: Annotated[float, typer.Option(help="wait so many seconds for what the log holds now to be written")] = 0,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Prove that every record of the log is in the lake once, with one outcome. Without --wait a lag is no fault.
 
-    Exit codes: 0 it holds, 1 it does not, 7 the log is away.
+    Exit codes: 0 it holds, 1 it does not, or the log is away and could not be compared with.
     """
     from edge_assets.warehouse.verify import verify as prove
 
-    report = prove(_settings(profile))
-    print(_json(report.as_dict()) if as_json else report)
+    report = prove(_settings(profile), wait_seconds=wait)
+    print(_json(report.as_dict()) if as_json else report.render())
     if not report.holds:
         raise typer.Exit(1)
 
