@@ -37,8 +37,8 @@ TABLE_WORDS = {
     "table to ask.",
 }
 
-STEADY = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=5), fail_window=timedelta(minutes=15))
-"""for a network in which something reports every few seconds"""
+STEADY = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=10), fail_window=timedelta(minutes=20))
+"""for a network in which something reports every few seconds: one report missed, or three"""
 
 OWN_NETWORK = dg.FreshnessPolicy.time_window(warn_window=timedelta(minutes=25), fail_window=timedelta(hours=1))
 """Zigbee2MQTT publishes its own health every 10 minutes, whatever the devices do: two of them missed, or six"""

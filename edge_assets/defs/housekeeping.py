@@ -119,13 +119,20 @@ def delete_reports(instance: dg.DagsterInstance, before: float) -> int:
     import sqlalchemy as db
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
+    storage: Any = instance.event_log_storage
     when = datetime.fromtimestamp(before, UTC).replace(tzinfo=None)
+    old = db.and_(Events.c.run_id == "", Events.c.timestamp < when)
     latest = db.select(db.func.max(Events.c.id)).group_by(Events.c.asset_key, Events.c.dagster_event_type)
-    runless = db.and_(Events.c.run_id == "", Events.c.timestamp < when, Events.c.id.not_in(latest))
-    with _index(instance) as connection:
-        # A check's evaluations share their asset's key: they are told apart by the table of checks.
+    with storage.index_connection() as connection:
+        # Evaluations of checks are told apart by a table of their own.
         kept = _old_evaluations_kept(connection, when)
-        return connection.execute(Events.delete().where(runless, Events.c.id.not_in(kept))).rowcount
+        delete = Events.delete().where(old, Events.c.id.not_in(latest), Events.c.id.not_in(kept))
+        deleted = connection.execute(delete).rowcount
+    if hasattr(storage, "path_for_shard"):
+        # SQLite: the same again in the file of run '', which nobody reads.
+        with storage.run_connection("") as connection:
+            connection.execute(Events.delete().where(old))
+    return deleted
 
 
 def _old_evaluations_kept(connection: Any, when: datetime) -> list[int]:
@@ -137,7 +144,3 @@ def _old_evaluations_kept(connection: Any, when: datetime) -> list[int]:
     connection.execute(Checks.delete().where(Checks.c.create_timestamp < when, Checks.c.id.not_in(latest)))
     rows = connection.execute(db.select(Checks.c.evaluation_event_storage_id))
     return [row[0] for row in rows if row[0] is not None]
-
-
-def _index(instance: dg.DagsterInstance) -> Any:
-    return instance.event_log_storage.index_connection()  # type: ignore[attr-defined]

@@ -102,6 +102,8 @@ class Decision:
     """what to send to the lock's holder"""
     signalled: Signalled | None = field(default=None, compare=False)
     """to be remembered until the next look"""
+    alive: bool = False
+    """the service runs, and its lock will tell when it no longer does"""
 
     @property
     def acts(self) -> bool:
@@ -151,7 +153,7 @@ def _with_holder(
 ) -> Decision:
     owner = next((run for run in living if _owns(run, seen)), None)
     if owner is not None and owner.status != "CANCELING":
-        return Decision(f"runs: {owner.short}, pid {holder}", fail=fail, cancel=cancel)
+        return Decision(f"runs: {owner.short}, pid {holder}", fail=fail, cancel=cancel, alive=True)
     if owner is not None and _age(seen.now, owner.since) < STOP_SECONDS:
         return Decision(f"run {owner.short} is stopping, pid {holder}", fail=fail, cancel=cancel)
     whose = f"run {owner.short} does not stop" if owner else "it belongs to no active run"

@@ -1,7 +1,7 @@
 """The keep-alive sensors: one for each service, a thin shell around `edge_assets.defs.keep_alive`.
 
-Each looks every few seconds at the service's runs and at its kernel lock, and launches a run only to start the
-service. What ends or fails something is done when a second look, shortly after, finds the same.
+Each looks at the service's runs and at its kernel lock, watches the lock while the service is alive, and launches a
+run only to start it. What ends or fails something is done when a second look, shortly after, finds the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from dagster._core.storage.dagster_run import RunRecord
 
 LOOK_SECONDS = 5
+"""between the end of one tick and the next, about; Dagster has no shorter one"""
+
+WATCH_SECONDS = 25.0
+"""how long a tick watches a living service. A tick writes 37 KB to Dagster's storage whatever it finds, so that few
+long ones spare the SD card, and a death is seen sooner. Below Dagster's limit of 60 s for a tick."""
+
+LOCK_SECONDS = 0.5
 SECOND_LOOK_SECONDS = 2.0
 """longer than a run that has just let go of its lock needs to tell Dagster that it ended"""
 
@@ -44,12 +51,7 @@ def keep_alive_sensor(service: Service, job: dg.JobDefinition, settings: Setting
         "stopped: turn this sensor off and on, or launch the job, to start it again.",
     )
     def keep_alive(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        signalled = _remembered(context.cursor)
-        decision = decide(look(context, service, settings), signalled)
-        if decision.fail or decision.cancel or decision.send:
-            time.sleep(SECOND_LOOK_SECONDS)
-            second = decide(look(context, service, settings), signalled)
-            decision = second if _same(decision, second) else Decision("in transition", signalled=signalled)
+        decision = watch(context, service, settings)
         carry_out(context.instance, service, settings, decision)
         return dg.SensorResult(
             run_requests=[dg.RunRequest()] if decision.start else [],
@@ -58,6 +60,30 @@ def keep_alive_sensor(service: Service, job: dg.JobDefinition, settings: Setting
         )
 
     return keep_alive
+
+
+def watch(context: dg.SensorEvaluationContext, service: Service, settings: Settings) -> Decision:
+    """Look; while the service is alive, wait for its lock to change hands, and look again."""
+    signalled = _remembered(context.cursor)
+    until = time.monotonic() + WATCH_SECONDS
+    while True:
+        seen = look(context, service, settings)
+        decision = decide(seen, signalled)
+        if decision.fail or decision.cancel or decision.send:
+            time.sleep(SECOND_LOOK_SECONDS)
+            if _same(decision, decide(look(context, service, settings), signalled)):
+                return decision
+        elif not decision.alive or not _changed(service, settings, seen.holder, until):
+            return decision
+
+
+def _changed(service: Service, settings: Settings, holder: int | None, until: float) -> bool:
+    """Wait until another process holds the lock, or none does; False where nothing changed in time."""
+    while time.monotonic() < until and not is_shutting_down(settings):
+        if lock_holder(settings, service.name) != holder:
+            return True
+        time.sleep(LOCK_SECONDS)
+    return False
 
 
 def look(context: dg.SensorEvaluationContext, service: Service, settings: Settings) -> Seen:

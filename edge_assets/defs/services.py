@@ -23,12 +23,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from edge_assets.defs.reporting import Reporter
 from edge_assets.defs.shutdown import is_shutting_down
+from edge_assets.defs.storage import held_open
 from edge_assets.errors import PlatformError
 from edge_assets.service import Loop, Report, run_service
 from edge_assets.settings import Settings
@@ -103,7 +105,8 @@ def hold_loop(context: dg.OpExecutionContext, service: Service, settings: Settin
         return
     stop = threading.Event()
     watch = Watch(context, service, settings, stop)
-    with stop_on_signals(stop), ThreadPoolExecutor(1, thread_name_prefix=service.name) as thread:
+    dagster_home = Path(context.instance.root_directory)
+    with stop_on_signals(stop), held_open(dagster_home), ThreadPoolExecutor(1, service.name) as thread:
         # The loop is imported in its thread too: an import of seconds delays no signal.
         work = thread.submit(run_service, service.name, watch.counting(service.loop), settings, stop)
         watch.until_done(work)
@@ -188,13 +191,22 @@ class Watch:
 
 def summary(counters: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """One line for a person: each plain counter, and by how much it grew since the last line."""
+    now, then = _flat(counters), _flat(before)
     parts = []
-    for name, value in counters.items():
-        if name == "run_id" or isinstance(value, Mapping | list | tuple) or value is None:
-            continue
-        grown = value - before[name] if _number(value) and _number(before.get(name)) else 0
+    for name, value in now.items():
+        grown = value - then[name] if _number(value) and _number(then.get(name)) else 0
         parts.append(f"{name} {value}{f' (+{grown})' if grown > 0 else ''}")
     return ", ".join(parts) or "nothing to count yet"
+
+
+def _flat(counters: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, and those one level below, in the order in which they were first told."""
+    flat: dict[str, Any] = {}
+    for name, value in counters.items():
+        below = {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {key: v for key, v in below.items() if isinstance(v, str | int | float) and v != ""}
+    flat.pop("run_id", None)
+    return flat
 
 
 def _number(value: Any) -> bool:

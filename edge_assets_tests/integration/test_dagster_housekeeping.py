@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -65,7 +67,12 @@ def test_bounded_work_without_a_sign_of_life_is_reported_failed_and_services_are
     assert states == {bounded.run_id: "FAILURE", service.run_id: "STARTED"}
 
 
-def test_old_reports_go_and_the_latest_stay(instance: dg.DagsterInstance) -> None:
+def reports(tmp_path: Path, file: str) -> int:
+    with closing(sqlite3.connect(tmp_path / "history" / "runs" / file)) as connection:
+        return connection.execute("SELECT count(*) FROM event_logs").fetchone()[0]
+
+
+def test_old_reports_go_and_the_latest_stay(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     for rows in (1, 2, 3):
         instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata={"rows": rows}))
         for check in ("first", "second"):
@@ -73,8 +80,10 @@ def test_old_reports_go_and_the_latest_stay(instance: dg.DagsterInstance) -> Non
                 dg.AssetCheckEvaluation(asset_key=KEY, check_name=check, passed=True, metadata={"rows": rows})
             )
     assert clean(instance, time.time() + (EVENT_DAYS - 1) * DAY)["reports deleted"] == 0
+    assert reports(tmp_path, "index.db") == reports(tmp_path, ".db") == 9
     # Of nine, one materialization and one evaluation of each check stay.
     assert clean(instance, time.time() + (EVENT_DAYS + 1) * DAY)["reports deleted"] == 6
+    assert reports(tmp_path, "index.db") == 3 and reports(tmp_path, ".db") == 0
 
     records = instance.fetch_materializations(KEY, limit=10).records
     assert [r.asset_materialization.metadata["rows"].value for r in records if r.asset_materialization] == [3]

@@ -95,7 +95,7 @@ def test_one_s_own_network_is_given_the_time_that_battery_devices_take(simulated
         name: next(s.freshness_policy for s in asset_specs(which) if s.key == readings).fail_window.to_timedelta()  # type: ignore[union-attr]
         for name, which in (("simulated", simulated), ("own", own))
     }
-    assert fail["simulated"].total_seconds() == 15 * 60
+    assert fail["simulated"].total_seconds() == 20 * 60
     assert fail["own"].total_seconds() == 9 * 3600
 
 
@@ -137,3 +137,13 @@ def test_the_checkout_s_workspace_and_instance_are_valid(tmp_path: Path) -> None
         assert type(instance.compute_log_manager).__name__ == "NoOpComputeLogManager"
     origins = location_origins_from_yaml_paths([str(checkout / "workspace.yaml")])
     assert [origin.location_name for origin in origins] == ["edge_assets.definitions"]
+
+
+def test_the_platform_s_instance_is_configured_as_the_checkout_s() -> None:
+    def settings_of(path: Path) -> list[str]:
+        return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+    checkout = Path(__file__).parents[2]
+    assert "\n".join(settings_of(checkout / "dagster.yaml")).strip() == (
+        "\n".join(settings_of(checkout / "edge_assets" / "platform" / "dagster.yaml")).strip()
+    )

@@ -12,7 +12,7 @@ import pytest
 from edge_assets.definitions import build
 from edge_assets.defs.assets import asset_specs
 from edge_assets.defs.checks import Sample, asset_checks, check_sensor, judge_dead_letters, judge_drops, take_sample
-from edge_assets.defs.reporting import QUIET_SECONDS, REPORT_SECONDS, Reporter
+from edge_assets.defs.reporting import FIRST_REPORT_SECONDS, FIRST_SECONDS, QUIET_SECONDS, REPORT_SECONDS, Reporter
 from edge_assets.defs.services import summary
 from edge_assets.service import status_path, write_json
 from edge_assets.settings import Settings, load_settings
@@ -22,6 +22,7 @@ BROKER = dg.AssetKey(["broker", "mqtt"])
 OVERSIZE = dg.AssetKey(["log", "dead-letters"])
 READINGS = dg.AssetKey(["silver", "readings"])
 DEAD = dg.AssetKey(["bronze", "dead_letters"])
+DEVICES = dg.AssetKey(["silver", "devices"])
 
 
 class Clock:
@@ -60,15 +61,19 @@ def test_what_has_not_moved_is_not_reported(settings: Settings, clock: Clock, in
     assert reporter.report(instance, {"received": 0, "logged": 0, "connected": True}) == []
 
 
-def test_an_advance_is_reported_once_a_minute(settings: Settings, clock: Clock, instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize(("age", "pause"), [(0, FIRST_REPORT_SECONDS), (FIRST_SECONDS, REPORT_SECONDS)])
+def test_an_advance_is_reported_after_a_pause(
+    age: float, pause: float, settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
     reporter = Reporter(settings, "bridge", clock)
+    clock.now += age
     assert TOPIC in reporter.report(instance, {"received": 5, "logged": 4})
-    clock.now += REPORT_SECONDS - 1
+    clock.now += pause - 1
     assert reporter.report(instance, {"received": 9, "logged": 9}) == []
     clock.now += 1
     assert set(reporter.report(instance, {"received": 9, "logged": 9})) == {BROKER, TOPIC}
     assert metadata(instance, TOPIC)["new records"] == 5
-    clock.now += REPORT_SECONDS
+    clock.now += pause
     assert reporter.report(instance, {"received": 9, "logged": 9}) == []
 
 
@@ -86,13 +91,13 @@ def test_a_table_s_report_carries_its_version_lag_and_positions(
     counters = {
         "batch": 3,
         "tables": {"silver.readings": {"version": 12, "rows": 70, "last_event_at": "2026-11-21T08:00:00+00:00"}},
-        "lag": {"sensor-events": {"0": 5, "1": 2}},
-        "positions": {"sensor-events": {"0": 100, "1": 90}},
+        "progress": {"lag": 7},
+        "positions": {"sensor-events/0": 100, "sensor-events/1": 90},
     }
     assert Reporter(settings, "stream_writer", clock).report(instance, counters) == [READINGS]
     said = metadata(instance, READINGS)
     assert said["new rows"] == 70 and said["table version"] == 12 and said["lag (records)"] == 7
-    assert said["positions"] == {"sensor-events": {"0": 100, "1": 90}}
+    assert said["positions"] == {"sensor-events/0": 100, "sensor-events/1": 90}
 
 
 def test_quiet_tables_say_hourly_that_somebody_has_looked(
@@ -124,8 +129,8 @@ def test_the_simulated_network_is_reported_by_who_publishes(
     "counters",
     [
         {"logged": None, "received": "many"},
-        {"tables": {"silver.readings": {"rows": 1, "last_event_at": "yesterday"}}, "lag": {"a": {}}, "batch": None},
-        {"tables": None, "lag": True, "positions": None},
+        {"tables": {"silver.readings": {"rows": 1, "last_event_at": "yesterday"}}, "progress": {}, "batch": None},
+        {"tables": None, "progress": None, "positions": None},
     ],
 )
 def test_odd_counters_stop_nothing(
@@ -135,9 +140,20 @@ def test_odd_counters_stop_nothing(
         Reporter(settings, service, clock).report(instance, counters)
 
 
+def test_the_registry_of_devices_is_news_only_when_it_grows(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    reporter = Reporter(settings, "stream_writer", clock)
+    for rows, news in ((6, 0), (7, 1)):
+        clock.now += REPORT_SECONDS
+        assert reporter.report(instance, {"batch": 1, "tables": {"silver.devices": {"rows": rows}}}) == [DEVICES]
+        assert metadata(instance, DEVICES)["new rows"] == news
+
+
 def test_a_summary_is_one_line_with_what_grew() -> None:
-    counters = {"run_id": "x", "received": 12, "connected": True, "routes": {"a": 1}, "epoch": "e1"}
-    assert summary(counters, {"received": 2}) == "received 12 (+10), connected True, epoch e1"
+    counters = {"run_id": "x", "received": 12, "connected": True, "written": {"records": 3, "by": {}}, "alarm": None}
+    before = {"received": 2, "written": {"records": 1}}
+    assert summary(counters, before) == "received 12 (+10), connected True, written.records 3 (+2)"
     assert summary({}, {})
 
 
@@ -174,12 +190,9 @@ def test_a_drop_is_seen_for_a_day() -> None:
 def test_the_watch_evaluates_without_a_run_and_remembers(settings: Settings, instance: dg.DagsterInstance) -> None:
     sensor = check_sensor(settings)
     repository = build(settings).get_repository_def()
-    cursor = None
     for dropped in (3, 5):
         write_json(status_path(settings, "bridge"), {"dropped_by_broker": dropped})
-        context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository)
-        result = sensor.evaluate_tick(context)
-        cursor = result.cursor
+        result = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, repository_def=repository))
     by_name = {e.check_name: e for e in result.asset_events if isinstance(e, dg.AssetCheckEvaluation)}
     assert not by_name["nothing_dropped"].passed and "dropped 2 messages" in (
         by_name["nothing_dropped"].description or ""
