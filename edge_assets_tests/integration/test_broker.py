@@ -42,8 +42,8 @@ def test_it_starts_again_on_its_port_after_a_kill(mosquitto: Mosquitto) -> None:
 
 
 def test_a_password_keeps_strangers_out(settings: Settings, tmp_path: Path) -> None:
-    if package.find() is None:
-        pytest.skip("no mosquitto")
+    if broker.ensure(settings).mosquitto is None:
+        pytest.skip("no Mosquitto")
     secured = load_settings(
         _env_file=None,
         home=tmp_path / "secured",
