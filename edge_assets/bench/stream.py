@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def _devices() -> list[dict[str, Any]]:
 
 def _measure_stream(settings: Settings, payloads: int) -> dict[str, Any]:
     with Writer(settings) as writer:
-        writer.wait_for(1)
+        writer.wait_until_reading()
         begun, already, cpu = time.monotonic(), writer.records(), writer.cpu_seconds()
         writer.wait_for(payloads + 1)
         seconds = time.monotonic() - begun
@@ -148,9 +149,16 @@ class Writer:
     def records(self) -> int:
         return read_status(self._settings, "stream_writer").get("written", {}).get("records", 0)
 
-    def wait_for(self, records: int, seconds: float = 900) -> None:
+    def wait_until_reading(self) -> None:
+        """Until its query has started: the JVM is up, the tables are there."""
+        self._wait(lambda: "batch" in read_status(self._settings, "stream_writer"))
+
+    def wait_for(self, records: int) -> None:
+        self._wait(lambda: self.records() >= records)
+
+    def _wait(self, condition: Callable[[], bool], seconds: float = 900) -> None:
         deadline = time.monotonic() + seconds
-        while self.records() < records:
+        while not condition():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the stream writer made no headway: see {self._settings.home / 'writer.log'}")
             self.peak_rss_mb = max(self.peak_rss_mb, sum(p.memory_info().rss for p in self._family()) / 1e6)

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
 from edge_assets.stream.registry import Entry, Registry, Source
-from edge_assets.tables import BRONZE_EVENTS, DEVICES, TABLES, Table
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, TABLES, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -31,7 +31,14 @@ PROPERTIES = {
     "delta.logRetentionDuration": "interval 2 days",
     "delta.deletedFileRetentionDuration": "interval 1 days",
     "delta.enableDeletionVectors": "false",  # read by engines that know none
-    "delta.dataSkippingNumIndexedCols": "32",
+}
+
+# Statistics are gathered value by value while a file is written: only of what queries and repairs are cut down by.
+STATISTICS = {
+    BRONZE_EVENTS: ("kafka_partition", "kafka_offset", "received_at", "batch", "key"),
+    DEAD_LETTERS: ("kafka_partition", "kafka_offset", "received_at"),
+    READINGS: ("kafka_partition", "kafka_offset", "received_at", "event_time", "device_id", "measurement"),
+    DEVICES: ("device_id", "device_name"),
 }
 
 # Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
@@ -105,7 +112,8 @@ class Lake:
             builder = DeltaTable.createIfNotExists(self._spark).location(self.location(table)).comment(table.row)
             for column in table.columns:
                 builder = builder.addColumn(column.name, column.type, comment=column.description)
-            for name, value in PROPERTIES.items():
+            statistics = {"delta.dataSkippingStatsColumns": ",".join(STATISTICS[table])}
+            for name, value in {**PROPERTIES, **statistics}.items():
                 builder = builder.property(name, value)
             builder.partitionedBy(*table.partitioned_by).execute() if table.partitioned_by else builder.execute()
 

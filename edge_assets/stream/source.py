@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
+RECORDS_PER_TASK = 25_000
 
 
 def starting_offsets(
@@ -71,6 +72,8 @@ def options(settings: Settings, topics: list[str], starts: Mapping[str, Mapping[
         "subscribe": ",".join(topics),
         "startingOffsets": json.dumps(starts),
         "maxOffsetsPerTrigger": settings.stream.max_records_per_batch,
+        # A small batch is one task and one file; a backlog is split, so that every core has its part.
+        "maxRecordsPerPartition": RECORDS_PER_TASK,
         "includeHeaders": "true",
         "failOnDataLoss": "false",
         "kafka.bootstrap.servers": kafka_log.bootstrap(settings),
