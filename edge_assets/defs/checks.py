@@ -9,6 +9,10 @@
 The cheap ones only compare two small status files (`edge_assets.service`) with what they said before, which is kept
 in `EDGE_HOME/run/check_samples.json`. A person can execute each check from its page at any time. Freshness is no
 check: each asset has its own policy.
+
+Dagster shows a verdict only until the asset's next materialization, which here comes after minutes: a failure would
+vanish unread. So each report of an asset carries the latest verdicts on it forward (`carry_forward`), with the time
+of the look that they come from.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ WINDOW_SECONDS = 3600.0
 DEAD_LETTER_SHARE = 0.01
 DEAD_LETTER_COUNT = 10
 """fewer than these are looked at by a person some day; no alarm"""
+
+LOOKED_AT = "looked at"
 
 DROP_SECONDS = 24 * 3600.0
 """a drop stays visible for this time: it is a loss, and nothing mends it"""
@@ -232,5 +238,35 @@ def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetChec
         passed=verdict.passed,
         description=verdict.words,
         metadata={key: dg.MetadataValue.float(float(value)) for key, value in verdict.figures.items()},
+        severity=verdict.severity,
+    )
+
+
+CHECKS = {EVENTS_KEY: ["complete"], **{asset: [name] for name, asset, _, _ in CHEAP}}
+"""the checks of each asset, by name"""
+
+
+def carry_forward(instance: dg.DagsterInstance, asset: dg.AssetKey) -> list[str]:
+    """Say the latest verdicts on an asset again, for its latest materialization. Returns the checks' names.
+
+    A check that is being executed is left out: what is said again now would hide its verdict.
+    """
+    keys = [dg.AssetCheckKey(asset, name) for name in CHECKS.get(asset, ())]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
+    carried = []
+    for key, record in latest.items():
+        if isinstance(record.evaluation, dg.AssetCheckEvaluation):
+            instance.report_runless_asset_event(_again(record.evaluation, record.create_timestamp))
+            carried.append(key.name)
+    return carried
+
+
+def _again(verdict: dg.AssetCheckEvaluation, at: float) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=verdict.asset_key,
+        check_name=verdict.check_name,
+        passed=verdict.passed,
+        description=verdict.description,
+        metadata={LOOKED_AT: dg.MetadataValue.timestamp(at), **verdict.metadata},
         severity=verdict.severity,
     )

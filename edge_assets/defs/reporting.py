@@ -31,6 +31,7 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.defs.assets import BROKER, kept_routes, network_key, table_key, topic_key, topics
+from edge_assets.defs.checks import carry_forward
 from edge_assets.settings import Settings
 from edge_assets.tables import DEAD_LETTERS, DEVICES, TABLES
 
@@ -87,6 +88,7 @@ class Reporter:
             if not self._is_due(progress, before, last):
                 continue
             instance.report_runless_asset_event(_materialization(progress, before, self._service))
+            carry_forward(instance, progress.asset)
             self._reported[progress.asset] = _Reported(progress.count, progress.looked, self._clock())
             told.append(progress.asset)
         return told
