@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -119,7 +119,3 @@ def sound_lake(settings: Settings, records: int = 20, start: int = 0) -> None:
     read = [n for n, outcome in outcomes.items() if outcome == "read"]
     write(settings, READINGS, [reading(n, name) for n in read for name in ("contact", "battery")])
     write(settings, DEVICES, [device("0x01")])
-
-
-def day(number: int) -> date:
-    return date(2026, 3, number)
