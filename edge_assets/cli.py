@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -210,11 +211,16 @@ def bench(
     from edge_assets.bench import run
 
     found = run(name, _settings(profile))
-    if as_json:
-        print(_json(found))
-    else:
-        for key, value in found.items():
-            print(f"{key:32}{value}")
+    print(_json(found) if as_json else "\n".join(_figures(found)))
+
+
+def _figures(found: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}"
+            yield from _figures(value, indent + "  ")
+        else:
+            yield f"{indent}{name:{32 - len(indent)}}{value}"
 
 
 def _settings(profile: str | None) -> Settings:

@@ -37,8 +37,14 @@ class Engine:
 def ensure(settings: Settings, progress: Callable[[str], None] | None = None) -> Engine:
     """Find the broker to run, fetching Mosquitto where it is not installed.
 
-    Raises `DownloadError` where the settings ask for Mosquitto and it can't be had.
+    Raises `DownloadError` where the settings ask for Mosquitto and it can't be had, `SettingsError` where they ask
+    for TLS, which is for a broker of the user's own.
     """
+    if settings.mqtt.tls:
+        raise SettingsError(
+            "setting EDGE_MQTT__TLS: the embedded broker speaks no TLS, it listens on this machine only; "
+            "set EDGE_MQTT__HOST to a broker of yours, or leave TLS off"
+        )
     if settings.mqtt.engine == "amqtt":
         return Engine(None, "the settings ask for it")
     found = mosquitto.find() or mosquitto.unpacked(settings)
@@ -67,11 +73,6 @@ def launch(settings: Settings, engine: Engine) -> Process:
 
     Raises `PlatformError` where the port is taken.
     """
-    if settings.mqtt.tls:
-        raise SettingsError(
-            "setting EDGE_MQTT__TLS: the embedded broker speaks no TLS, it listens on this machine only; "
-            "set EDGE_MQTT__HOST to a broker of yours, or leave TLS off"
-        )
     endpoints.claim("the MQTT broker", settings.mqtt.bind, settings.mqtt.port)
     command, environment = _command(settings, engine)
     return process.start(settings, NAME, command, environment)

@@ -126,9 +126,13 @@ class Supervisor:
             self.console.progress(news)
 
         find_java()
+        engine = self._engine()
         sets: list[jars.Set] = ["spark"] if self.original.kafka.bootstrap else ["kafka", "spark"]
         for name in sets:
             jars.ensure_jars(self.original, name, progress)
+        return engine
+
+    def _engine(self) -> Engine | None:
         if self.original.mqtt.host is not None:
             return None
         engine = broker.ensure(self.original, self.console.say)
