@@ -103,7 +103,8 @@ def _kafka(settings: Settings) -> Part:
 def _code(settings: Settings) -> Part:
     port = str(settings.dagster.grpc_port)
     command = ["-m", "dagster", "api", "grpc", "--module-name", DEFINITIONS, "--host", "127.0.0.1", "--port", port]
-    options = ["--location-name", "edge_assets", "--log-level", "warning", "--empty-working-directory"]
+    # Each keep-alive sensor watches in a thread of its own; the default is four more than there are cores.
+    options = ["--location-name", "edge_assets", "--log-level", "warning", "--empty-working-directory", "-n", "16"]
     return _dagster(
         settings,
         CODE,
