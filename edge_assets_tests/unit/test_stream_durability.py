@@ -1,0 +1,94 @@
+"""What a power cut leaves of a table, and how it is made whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from edge_assets.errors import LakeError
+from edge_assets.stream import durability
+from edge_assets.tables import BRONZE_EVENTS, READINGS
+
+TABLES = (BRONZE_EVENTS, READINGS)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Two tables with three batches each."""
+    for table in TABLES:
+        for batch in (1, 2, 3):
+            note = CommitProperties(custom_metadata={"userMetadata": json.dumps({"batch": batch})})
+            rows = pa.table({"batch": [batch] * 10})
+            write_deltalake(tmp_path / table.layer / table.name, rows, mode="append", commit_properties=note)
+    return tmp_path
+
+
+def folder(lake: Path, table=READINGS) -> Path:
+    return lake / table.layer / table.name
+
+
+def batches(lake: Path, table=READINGS) -> list[int]:
+    return sorted(set(DeltaTable(folder(lake, table)).to_pyarrow_table()["batch"].to_pylist()))
+
+
+def data_file(lake: Path, version: int, table=READINGS) -> Path:
+    commit = durability.commits(folder(lake, table))[version]
+    return next(file for file, _ in durability._added(folder(lake, table), commit))
+
+
+def test_a_whole_lake_is_left_alone(lake: Path) -> None:
+    assert durability.mend(lake) is None
+    assert batches(lake) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "short", "zeroed"])
+def test_a_torn_data_file_takes_all_tables_back_to_the_batch_before(lake: Path, damage: str) -> None:
+    file = data_file(lake, 2)
+    size = file.stat().st_size
+    match damage:
+        case "missing":
+            file.unlink()
+        case "empty":
+            file.write_bytes(b"")
+        case "short":
+            file.write_bytes(file.read_bytes()[:-100])
+        case "zeroed":
+            file.write_bytes(bytes(size))
+    assert durability.mend(lake) == 2
+    assert [batches(lake, table) for table in TABLES] == [[1, 2], [1, 2]]
+    assert durability.mend(lake) is None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"commitInfo":{"oper', bytes(300)])
+def test_a_torn_commit_is_forgotten(lake: Path, content: bytes) -> None:
+    durability.commits(folder(lake, BRONZE_EVENTS))[1].path.write_bytes(content)
+    assert durability.mend(lake) == 1
+    assert [batches(lake, table) for table in TABLES] == [[1], [1]]
+
+
+def test_a_file_that_was_replaced_may_be_gone(lake: Path) -> None:
+    old = data_file(lake, 1)
+    DeltaTable(folder(lake)).optimize.compact()
+    old.unlink()
+    assert durability.mend(lake) is None
+
+
+def test_a_table_torn_from_its_first_commit_on_says_what_to_do(lake: Path) -> None:
+    durability.commits(folder(lake))[0].path.write_bytes(b"")
+    with pytest.raises(LakeError, match="restore a backup"):
+        durability.mend(lake)
+
+
+def test_sync_forces_each_new_commit_once_data_before_log(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[Path] = []
+    watch = durability.Durability(lake)
+    monkeypatch.setattr(durability, "_force", forced.append)
+    write_deltalake(folder(lake), pa.table({"batch": [4]}), mode="append")
+    watch.sync()
+    watch.sync()
+    commit = durability.commits(folder(lake))[3]
+    assert [path for path in forced if path.suffix in (".parquet", ".json")] == [data_file(lake, 3), commit.path]
