@@ -91,9 +91,9 @@ def wait_until_up(settings: Settings, running: Process) -> None:
     words = running.last_words()
     running.stop(STOP_SECONDS)
     host, port = address(settings)
-    raise PlatformError(
-        f"starting the MQTT broker on {host}:{port}: {problem}; it said: {words or 'nothing'}; see {running.log}"
-    )
+    aside = mosquitto.set_aside_unreadable(settings.home / "mosquitto", words)
+    then = f"what it had queued was moved to {aside}, start again without it" if aside else f"see {running.log}"
+    raise PlatformError(f"starting the MQTT broker on {host}:{port}: {problem}; it said: {words or 'nothing'}; {then}")
 
 
 def answers(settings: Settings) -> bool:

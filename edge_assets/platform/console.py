@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -57,7 +58,8 @@ class Console:
                     self._show(f"{text}\n")
 
     def _keep(self, line: str) -> None:
-        with self._log.open("a") as file:
+        # A full disk must not stop who is about to say that it is full.
+        with suppress(OSError), self._log.open("a") as file:
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
     def _clear(self) -> None:

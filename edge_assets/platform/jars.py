@@ -183,6 +183,7 @@ def _fetch(settings: Settings, fetch: _Fetch) -> None:
         for jar in wanted:
             _take(jar, work, folder, said)
         shutil.rmtree(work)
+    os.sync()  # a power cut must not leave stamps for content that was never written
     stamps = {jar.file_name: _stamp(folder / jar.file_name) for jar in fetch.jars}
     aside = folder / f".{VERIFIED}"
     aside.write_text(json.dumps(stamps))

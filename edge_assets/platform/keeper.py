@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_assets.errors import EdgeError
 from edge_assets.platform.parts import Part
 from edge_assets.platform.process import Process
 
@@ -38,7 +37,7 @@ class Keeper:
         self._since = _now()
         self._stopping = threading.Event()
         self._settled = threading.Event()
-        self._error: EdgeError | None = None
+        self._error: Exception | None = None
         self._began = 0.0
         self._seconds = 0.0
         self._thread = threading.Thread(target=self._keep, name=part.name, daemon=True)
@@ -90,14 +89,23 @@ class Keeper:
             failures = self._come_back(failures)
 
     def _launch_first(self) -> bool:
-        try:
-            self._launch()
-        except EdgeError as error:
-            self._error = error
-            self._become("down")
+        """Two attempts: what the first one finds broken it may have set aside."""
+        self._error = self._attempt()
+        if self._error and not self._stopping.is_set():
+            self._say(f"{self.part.name} did not start; trying once more")
+            self._error = self._attempt()
         self._seconds = time.monotonic() - self._began
         self._settled.set()
         return self._error is None
+
+    def _attempt(self) -> Exception | None:
+        """Launch and wait until it is up. Returns what kept it from that: no error may end this thread's watch."""
+        try:
+            self._launch()
+        except Exception as error:
+            self._become("down")
+            return error
+        return None
 
     def _come_back(self, failures: int) -> int:
         """From a death to being up again. Returns how many attempts in a row have failed."""
@@ -110,13 +118,11 @@ class Keeper:
         )
         while not self._stopping.wait(PAUSE_SECONDS[min(failures, len(PAUSE_SECONDS) - 1)]):
             self.restarts += 1
-            try:
-                self._launch()
-            except EdgeError as error:
+            error = self._attempt()
+            if error:
                 if failures == 0:
                     self._say(f"{self.part.name} is not back yet: {error}")
                 failures += 1
-                self._become("down")
                 continue
             self._say(f"{self.part.name} is back after {time.monotonic() - began:.1f} s")
             break
@@ -130,7 +136,7 @@ class Keeper:
         self._changed()
         try:
             self.part.wait(self._process)
-        except EdgeError:
+        except Exception:
             self._process.stop(self.part.grace_seconds)
             raise
         self._become("up")

@@ -189,8 +189,12 @@ def _away(settings: Settings, operation: str, error: Exception) -> LogError:
 
 
 def _own_cluster(settings: Settings) -> str:
-    lines = (settings.home / "kafka" / "data" / "meta.properties").read_text().splitlines()
-    return next(line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id="))
+    """Empty where the storage has lost it: Kafka itself then says so, and ends."""
+    try:
+        lines = (settings.home / "kafka" / "data" / "meta.properties").read_text().splitlines()
+    except FileNotFoundError:
+        return ""
+    return next((line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id=")), "")
 
 
 def _format(settings: Settings, folder: Path) -> None:
@@ -213,6 +217,7 @@ def _format(settings: Settings, folder: Path) -> None:
         raise PlatformError(
             f"formatting Kafka's storage in {folder}: it said: {said}; is there space and may we write there?"
         )
+    os.sync()  # a power cut must not leave a name without its content
     aside.rename(folder / "data")
     properties.unlink()
 

@@ -18,6 +18,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from edge_assets.settings import Settings
 PLACES = ("/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto")
 SYS_INTERVAL_SECONDS = 10
 APT_SECONDS = 300
+_UNREADABLE = "Couldn't open database"
 
 
 def find() -> Path | None:
@@ -60,6 +62,7 @@ def unpack(settings: Settings, progress: Callable[[str], None] | None = None) ->
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             _unpack_into(work, progress or (lambda _: None))
+            os.sync()  # a power cut must not leave a name without its content
             (work / "root").rename(folder)
             shutil.rmtree(work)
     return _executable(folder)
@@ -83,6 +86,16 @@ def version(executable: Path) -> str | None:
         return None
     found = re.search(r"mosquitto version (\S+)", said)
     return found[1] if found else None
+
+
+def set_aside_unreadable(folder: Path, words: str) -> Path | None:
+    """Move saved queues away that Mosquitto says it cannot open, so that it starts. Returns where they went.
+
+    It reads a file that was cut short as far as it goes; one with garbage in it keeps it from starting for ever.
+    """
+    if _UNREADABLE not in words:
+        return None
+    return (folder / "mosquitto.db").rename(folder / f"mosquitto.db.unreadable-{int(time.time())}")
 
 
 def configuration(settings: Settings, folder: Path) -> str:

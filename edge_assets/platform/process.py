@@ -82,24 +82,36 @@ class Process:
 def start(settings: Settings, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Process:
     """Start a child in a session of its own, so that a terminal's Ctrl-C reaches only us, who stop it in order."""
     log = settings.home / "logs" / f"{name}.log"
-    rotate(log)
+    try:
+        rotate(log)
+        child = _spawn(log, command, environment, settings.home)
+    except OSError as error:
+        raise _no_start(name, command, error) from error
+    started = Process(name, child.pid, identity(child.pid) or "", _pid_file(settings, name), log, child)
+    known = {"name": name, "pid": child.pid, "identity": started.identity, "command": list(command)}
+    try:
+        write_json(started.pid_file, known)
+    except OSError as error:  # one that could not be found again must not run
+        started.kill()
+        raise _no_start(name, command, error) from error
+    return started
+
+
+def _spawn(log: Path, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
-        try:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=dict(environment),
-                cwd=settings.home,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise PlatformError(f"starting {name} ({command[0]}): {error.strerror}; `edge doctor` says more") from error
-    pid_file = _pid_file(settings, name)
-    who = identity(child.pid) or ""
-    write_json(pid_file, {"name": name, "pid": child.pid, "identity": who, "command": list(command)})
-    return Process(name, child.pid, who, pid_file, log, child)
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,
+        )
+
+
+def _no_start(name: str, command: Sequence[str], error: OSError) -> PlatformError:
+    return PlatformError(f"starting {name} ({command[0]}): {error.strerror}; `edge doctor` says more")
 
 
 def find(settings: Settings, name: str) -> Process | None:

@@ -71,6 +71,7 @@ class Supervisor:
         self._state = "starting"
         self._started = _now()
         self._writing = threading.Lock()
+        self._troubles: set[str] = set()
 
     def start(self, stop: threading.Event) -> None:
         """In order: sweep up after a killed predecessor, fetch what is missing, choose ports, start the parts."""
@@ -92,8 +93,9 @@ class Supervisor:
     def watch(self, stop: threading.Event) -> None:
         """Keep log files small until it is time to stop."""
         while not stop.wait(HOUSEKEEPING_SECONDS):
-            for log in (self.settings.home / "logs").glob("*.log"):
-                process.rotate(log)
+            with self._told_once("keeping log files small"):
+                for log in (self.settings.home / "logs").glob("*.log"):
+                    process.rotate(log)
 
     def stop(self) -> None:
         """In order: no new services, the daemon, the services, the rest in the reverse order of starting."""
@@ -166,16 +168,28 @@ class Supervisor:
             self.console.say(f"{name} did not stop in {SERVICES_STOP_SECONDS:.0f} s and was killed")
 
     def _tell(self) -> None:
-        with self._writing:
-            write_json(
-                status_path(self.settings, NAME),
-                {
-                    "pid": os.getpid(),
-                    "state": self._state,
-                    "started_at": self._started,
-                    "services": {keeper.part.name: keeper.status() for keeper in self.keepers},
-                },
-            )
+        """Write the status file. What runs goes on where that can't be done; told once when it starts and ends."""
+        news = {
+            "pid": os.getpid(),
+            "state": self._state,
+            "started_at": self._started,
+            "services": {keeper.part.name: keeper.status() for keeper in self.keepers},
+        }
+        with self._writing, self._told_once("writing the status"):
+            write_json(status_path(self.settings, NAME), news)
+
+    @contextmanager
+    def _told_once(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if doing not in self._troubles:
+                self.console.say(f"{doing}: {error.strerror}; going on without. `edge doctor` says more")
+            self._troubles.add(doing)
+        else:
+            if doing in self._troubles:
+                self._troubles.remove(doing)
+                self.console.say(f"{doing}: possible again")
 
 
 def detach(settings: Settings, arguments: list[str], console: Console) -> None:

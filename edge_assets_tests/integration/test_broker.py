@@ -41,6 +41,19 @@ def test_it_starts_again_on_its_port_after_a_kill(mosquitto: Mosquitto) -> None:
     assert broker.answers(mosquitto.settings)
 
 
+def test_saved_queues_that_are_garbage_are_set_aside(mosquitto: Mosquitto) -> None:
+    receive(mosquitto, 0)
+    publish(mosquitto, [b"x" * 200] * 100, qos=1)
+    mosquitto.stop()
+    saved = mosquitto.settings.home / "mosquitto" / "mosquitto.db"
+    content = saved.read_bytes()
+    saved.write_bytes(content[:64] + b"\xff" * (len(content) - 64))
+    with pytest.raises(PlatformError, match=r"moved to .*unreadable"):
+        mosquitto.start()
+    mosquitto.start()
+    assert broker.answers(mosquitto.settings)
+
+
 def test_a_password_keeps_strangers_out(settings: Settings, tmp_path: Path) -> None:
     if broker.ensure(settings).mosquitto is None:
         pytest.skip("no Mosquitto")
