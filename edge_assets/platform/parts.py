@@ -74,6 +74,8 @@ def environment(settings: Settings) -> dict[str, str]:
         **inherited,
         **settings.environment(),
         "DAGSTER_HOME": str(dagster_home(settings)),
+        # Spark would take the first python3 on PATH, which may be another version without our packages.
+        "PYSPARK_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
         # No import from the working directory, which is the home, with folders named as packages are.
         "PYTHONSAFEPATH": "1",
