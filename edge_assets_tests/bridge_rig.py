@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_assets.bridge import loop
@@ -101,13 +104,14 @@ class BridgeProcess:
         self._process.send_signal(number)
         return self._process.wait(30)
 
-    def __enter__(self) -> BridgeProcess:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process and self._process.poll() is None:
-            self.kill(signal.SIGTERM)
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """While the block looks at it, it runs; then it is stopped."""
+        try:
+            yield
+        finally:
+            if self._process and self._process.poll() is None:
+                self.kill(signal.SIGTERM)
 
 
 class Publisher:
@@ -141,16 +145,16 @@ class Publisher:
         self._client.loop_stop()
 
 
-def read_records(settings: Settings, names: Sequence[str]) -> list[Message]:
+def read_records(settings: Settings, names: Sequence[str]) -> list[Any]:
     """Everything in these topics now, control records too, partition by partition."""
     consumer = Consumer({**client_options(settings), "group.id": "test", "auto.offset.reset": "earliest"})
-    found: list[Message] = []
+    found: list[Any] = []
     try:
         known = topics(settings)
         for at in [TopicPartition(name, number, 0) for name in names for number in range(known.get(name, 0))]:
             _, high = consumer.get_watermark_offsets(at, timeout=10)
             consumer.assign([at])
-            part: list[Message] = []
+            part: list[Any] = []
             while len(part) < high:
                 part += consumer.consume(min(high - len(part), 10_000), 10)
             found += part
@@ -159,7 +163,7 @@ def read_records(settings: Settings, names: Sequence[str]) -> list[Message]:
     return found
 
 
-def records(settings: Settings, names: Sequence[str] | None = None) -> list[Message]:
+def records(settings: Settings, names: Sequence[str] | None = None) -> list[Any]:
     """The records of the routes' topics as a reader sees them: without control records and fenced ones."""
     names = names or list(dict.fromkeys(route.topic for route in settings.bridge.routes if route.topic))
     highest: dict[tuple[Any, ...], int] = {}
@@ -173,11 +177,11 @@ def records(settings: Settings, names: Sequence[str] | None = None) -> list[Mess
     return seen
 
 
-def header_of(record: Message) -> Header:
+def header_of(record: Any) -> Header:
     return Header.decode(dict(record.headers())[HEADER])
 
 
-def keys_and_values(found: Sequence[Message]) -> list[tuple[str, bytes]]:
+def keys_and_values(found: Sequence[Any]) -> list[tuple[str, bytes]]:
     return [(one.key().decode(), one.value()) for one in found]
 
 
@@ -185,3 +189,59 @@ def with_settings(settings: Settings, **sections: Mapping[str, Any]) -> Settings
     """The settings with some fields of some sections changed."""
     changed = {name: getattr(settings, name).model_copy(update=fields) for name, fields in sections.items()}
     return settings.model_copy(update=changed)
+
+
+class CutWire:
+    """A TCP relay to the broker whose connections can be cut, and which can lose what the client says."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._losing = threading.Event()
+        self._lock = threading.Lock()
+
+    def cut(self) -> None:
+        """Reset every connection, with whatever was on its way."""
+        with self._lock:
+            for sock in [one for pair in self._pairs for one in pair]:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+            self._pairs.clear()
+            self._losing.clear()
+
+    def lose_acks(self) -> None:
+        """Until the next cut, the broker hears nothing; the client hears everything."""
+        self._losing.set()
+
+    def __enter__(self) -> CutWire:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+            except OSError:
+                return
+            with self._lock:
+                self._pairs.append((client, server))
+            threading.Thread(target=self._relay, args=(client, server, self._losing), daemon=True).start()
+            threading.Thread(target=self._relay, args=(server, client, None), daemon=True).start()
+
+    def _relay(self, source: socket.socket, target: socket.socket, losing: threading.Event | None) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if not (losing and losing.is_set()):
+                    target.sendall(data)
+        for sock in (source, target):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

@@ -61,7 +61,7 @@ def begin(settings: Settings, kafka_topics: Sequence[str], stop: threading.Event
     barrier = out.send_control(partitions, BARRIER_KEY, incarnation.barrier(memory.epoch, memory.seen_us))
     out.wait_for(barrier, stop)
     if not stop.is_set():
-        incarnation.tail = read_tail(settings, partitions, settings.mqtt.max_inflight, barrier.offsets)
+        incarnation.tail = read_tail(settings, partitions, memory.waited_for, barrier.offsets)
     return incarnation
 
 

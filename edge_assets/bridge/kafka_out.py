@@ -209,8 +209,9 @@ def record_limit(settings: Settings, topics: Sequence[str]) -> int:
     """Bytes that a record may have: the setting, or less where a topic of the log says less."""
     asked = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     limit = settings.kafka.max_message_bytes
+    admin = AdminClient(client_options(settings))  # held until the answers are there
     try:
-        for answer in AdminClient(client_options(settings)).describe_configs(asked).values():
+        for answer in admin.describe_configs(asked).values():
             limit = min(limit, int(answer.result(ADMIN_SECONDS)["max.message.bytes"].value))
     except (KafkaException, KeyError, ValueError) as error:
         log.warning("asking for the record limit: %s; the setting EDGE_KAFKA__MAX_MESSAGE_BYTES is taken", error)

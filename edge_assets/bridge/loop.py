@@ -154,7 +154,8 @@ class Bridge:
         while True:
             self._session.advance()
             self._left_over = self._full()
-            messages = self._mqtt.take() if self._session.takes_messages and not self._left_over else []
+            room = 0 if self._left_over or not self._session.takes_messages else self._max_pending - len(self._acks)
+            messages = self._mqtt.take(room)
             if messages:
                 self._take(messages)
             elif not self._mqtt.news():

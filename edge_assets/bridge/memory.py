@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from edge_assets.bridge.redelivery import IDENTIFIERS
 from edge_assets.settings import Settings
 
 AWAY_KEPT = 20
@@ -28,6 +29,8 @@ class Memory:
     """what the session is subscribed to"""
     settled: bool = False
     """false from before a CONNECT until the session is known and subscribed: then a kill leaves it open which it is"""
+    waited_for: int = IDENTIFIERS
+    """how many logged messages the broker may be waiting to hear of (see `redelivery`); unknown: all there can be"""
     seen_us: int = 0
     """when a bridge was last connected, to about ten seconds"""
     away: list[list[int]] = field(default_factory=list)

@@ -99,9 +99,9 @@ class MqttIn:
         if self.open:
             self._tap.fill()
 
-    def take(self) -> list[Publish]:
-        """The messages that have been read, up to the first packet that is none."""
-        return self._tap.take() if self.open else []
+    def take(self, limit: int) -> list[Publish]:
+        """Messages that have been read, at most so many, up to the first packet that is none."""
+        return self._tap.take(limit) if self.open else []
 
     def news(self) -> bool:
         """Let paho have the packet that is no message, or the end of the stream. False where there is none."""

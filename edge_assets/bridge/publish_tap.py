@@ -54,11 +54,11 @@ class PublishTap:
         self._ended = not data
         self._in, self._at = rest + data if rest else data, 0
 
-    def take(self) -> list[Publish]:
-        """The messages at the front of the stream, up to the first packet that is another or is not whole yet."""
+    def take(self, limit: int) -> list[Publish]:
+        """So many messages at most from the front of the stream, up to the first packet that is another or not whole."""
         taken: list[Publish] = []
         data, at, end = self._in, self._at, len(self._in)
-        while end - at >= 2:
+        while end - at >= 2 and len(taken) < limit:
             first, length, start = data[at], data[at + 1], at + 2
             if first & 0xF4 != PUBLISH:
                 break

@@ -8,9 +8,11 @@ be waiting for is that record's message, and its payload alone would prove nothi
 
 Which records can the broker still be waiting for?
 
-- Twice `size` at most, the receive maximum. It sends no more than `size` messages ahead of their acknowledgements; of
-  these, those sent after a record are logged after it, and those sent before it may be (where they went to another
-  partition, did not land, and were redelivered).
+- So many as it may have sent without an acknowledgement. That is the receive maximum *and* what it carried over into
+  this connection: Mosquitto 2.0 grants itself a fresh receive maximum at each reconnect, so that with each crash whose
+  PUBACKs were lost more messages are on their way. What was carried over is seen: it comes with DUP=1.
+- Twice as many records as that: those sent after a record are logged after it, and those sent before it may be (where
+  they went to another partition, did not land, and were redelivered).
 - Not one whose identifier a later record has: the broker had its acknowledgement before it gave it out again.
 - Brokers give out identifiers in a circle, so that one comes back only after 65,535 others. Where the log shows
   otherwise (some brokers give out the lowest free one), an equal identifier may be a new message that was lost on its
@@ -29,7 +31,11 @@ from enum import Enum
 IDENTIFIERS = 65_535
 SHORT_BYTES = 512
 WINDOW = 2
-"""so many times `size` records are remembered, those marked `maybe_repeat` not counted"""
+"""so many times the records that may be waited for are remembered, those marked `maybe_repeat` not counted"""
+
+
+Recent = tuple[int, bytes, bytes, bool]
+"""identifier, topic, content, DUP"""
 
 
 class Verdict(Enum):
@@ -62,41 +68,56 @@ def content_of(payload: bytes) -> bytes:
 class Redeliveries:
     """The last logged messages of the session, and the verdict on what the broker sends again.
 
-    `size` is the receive maximum. `tail` is what was read back from the log, at least the last `WINDOW * size`
-    records that are not marked. `whole`: it reaches back to the session's start. `complete`: nothing that
-    matters is missing; where the log was cut off (retention), a redelivery that is not found may be missing from it.
+    `waited_for` is how many logged messages the broker may have been waiting for when the last connection ended.
+    `tail` is what was read back from the log, at least the last `WINDOW * waited_for` records that are not marked;
+    `whole`: it reaches back to the session's start. `complete`: nothing that matters is missing; where the log was
+    cut off (retention), a redelivery that is not found may be missing from it.
     """
 
-    def __init__(self, size: int, tail: Iterable[Logged] = (), *, whole: bool = True, complete: bool = True) -> None:
-        self._size = size
+    def __init__(
+        self,
+        receive_maximum: int,
+        tail: Iterable[Logged] = (),
+        *,
+        waited_for: int = 0,
+        whole: bool = True,
+        complete: bool = True,
+    ) -> None:
+        self._receive_maximum = receive_maximum
         self._past = sorted(tail, key=lambda one: (one.inc, one.order))
         self._whole = whole
         self._complete = complete
-        self._recent: deque[tuple[int, bytes, bytes, bool]] = deque(maxlen=WINDOW * size)
-        self._waiting: dict[int, Logged] | None = None
+        self._recent: deque[Recent] = deque()
         self._last_excused: dict[int, int] = {}
-        self._unacknowledged = 0
-
-    def new_session(self) -> None:
-        """The broker has forgotten everything: what it sends now, it sends for the first time."""
-        self.__init__(self._size)  # type: ignore[misc]
+        self._waiting: dict[int, Logged] | None = None
+        self._begin_connection(waited_for, unacknowledged=0)
 
     def reconnected(self, unacknowledged: int) -> None:
         """A new connection to the same session. The last `unacknowledged` that were logged had no PUBACK from us."""
-        self._waiting = None
-        self._last_excused = {}
-        self._unacknowledged = unacknowledged
+        self._begin_connection(self.waited_for, unacknowledged)
+
+    @property
+    def waited_for(self) -> int:
+        """How many logged messages the broker may be waiting for: what it carried over, and the receive maximum.
+
+        What it carried over is known when a first sending has come after it.
+        """
+        last = self._recent[-1] if self._recent else None
+        counted = last is not None and last is not self._last_before and not last[3]
+        carried = self._seen_again if counted else self._carried
+        return min(carried + self._receive_maximum, IDENTIFIERS)
 
     def logged(self, mid: int, topic: bytes, payload: bytes, dup: bool, marked: bool = False) -> None:
         """Remember a QoS 1 message that goes to the log, in order of arrival; `marked`: as `maybe_repeat`."""
         if marked:
-            self._recent = deque(self._recent, maxlen=(self._recent.maxlen or 0) + 1)
+            self._remember((self._recent.maxlen or 0) + 1)
         self._recent.append((mid, topic, content_of(payload), dup))
 
     def judge(self, mid: int, topic: bytes, payload: bytes) -> Verdict:
         """The verdict on a message with DUP=1. A REPEAT excuses its record: the next equal one is not excused by it."""
         if self._waiting is None:
-            self._waiting = self._still_waited_for()
+            self._waiting = self._records_waited_for()
+        self._seen_again += 1
         record = self._waiting.get(mid)
         if record is None or record.topic != topic or record.content != content_of(payload):
             return Verdict.NEW if self._complete else Verdict.MAYBE
@@ -107,10 +128,22 @@ class Redeliveries:
         self._last_excused[record.inc] = record.order
         return Verdict.REPEAT
 
-    def _still_waited_for(self) -> dict[int, Logged]:
+    def _begin_connection(self, carried: int, unacknowledged: int) -> None:
+        self._carried, self._unacknowledged = carried, unacknowledged
+        self._seen_again = 0
+        self._last_before = self._recent[-1] if self._recent else None
+        self._last_excused, self._waiting = {}, None
+        self._remember(WINDOW * min(carried + self._receive_maximum, IDENTIFIERS))
+
+    def _remember(self, count: int) -> None:
+        """Never less than before: a connection that was cut short may have left as many waited for as the last."""
+        self._recent = deque(self._recent, maxlen=max(count, self._recent.maxlen or 0))
+
+    def _records_waited_for(self) -> dict[int, Logged]:
         """By identifier, the records whose acknowledgement the broker may not have."""
         whole = self._whole and len(self._recent) != self._recent.maxlen
-        records = with_certainty([*self._past, *self._recent_records()], self._size, whole)
+        room = min(self._carried + self._receive_maximum, IDENTIFIERS // 2)
+        records = with_certainty([*self._past, *self._recent_records()], room, whole)
         first_unsent = len(records) - self._unacknowledged
         known = [replace(one, certain=True) if at >= first_unsent else one for at, one in enumerate(records)]
         return {one.mid: one for one in known}  # of equal identifiers the last: the broker had the others acknowledged
@@ -127,16 +160,16 @@ class Redeliveries:
         ]
 
 
-def with_certainty(records: Sequence[Logged], size: int, whole: bool) -> list[Logged]:
+def with_certainty(records: Sequence[Logged], room: int, whole: bool) -> list[Logged]:
     """`records`, in order of arrival, with `certain` withdrawn where an identifier can have been given out again.
 
     Walking back from the last, the identifiers that the broker has given out since are added up: a record is certain
-    while they are less than a circle, with room for `size` that were on their way unseen. That it goes in a circle is
-    shown by an identifier above `size` (with the lowest free one of `size` there is none), or else by a session whose
+    while they are less than a circle, with `room` for those that were on their way unseen. That it goes in a circle is
+    shown by an identifier above `room` (with the lowest free one of so many there is none), or else by a session whose
     records are there from its start (`whole`) without a step back. A step of more than half a circle is a step back:
     what lies before it is uncertain.
     """
-    distance, since, highest = size, 0, 0
+    distance, since, highest = room, 0, 0
     last: int | None = None
     stepped_back = False
     for one in reversed(records):
@@ -149,6 +182,6 @@ def with_certainty(records: Sequence[Logged], size: int, whole: bool) -> list[Lo
             break
         highest = max(highest, one.mid)
         since += 1
-    in_a_circle = highest > size or (whole and not stepped_back)
+    in_a_circle = highest > room or (whole and not stepped_back)
     first_certain = len(records) - since if in_a_circle else len(records)
     return [one if place >= first_certain else replace(one, certain=False) for place, one in enumerate(records)]

@@ -60,6 +60,7 @@ class Session:
         """Before a CONNECT: until its answer, a kill (or a lost answer) leaves open which session the broker has."""
         self._subscribed_before, self._subscribed = self._subscribed, False
         self._memory.settled = False
+        self._memory.waited_for = self.redeliveries.waited_for
         self._memory.save(self._incarnation.settings)
 
     def advance(self) -> None:
@@ -82,6 +83,7 @@ class Session:
         """Remember that a bridge is connected now."""
         if self.stage is Stage.SETTLED:
             self._memory.seen_us = self._incarnation.clock.now()[0]
+            self._memory.waited_for = self.redeliveries.waited_for
             self._memory.save(self._incarnation.settings)
 
     def _greet(self) -> None:
@@ -99,8 +101,9 @@ class Session:
         memory, incarnation = self._memory, self._incarnation
         self.epoch = memory.epoch = secrets.token_hex(4)
         memory.broker, memory.filters = self._broker, []
-        memory.save(incarnation.settings)
         self.redeliveries = Redeliveries(incarnation.settings.mqtt.max_inflight, whole=is_new, complete=is_new)
+        memory.waited_for = self.redeliveries.waited_for
+        memory.save(incarnation.settings)
         barrier = incarnation.barrier(self.epoch, self._away_since_us)
         self._naming = incarnation.out.send_control(incarnation.partitions, BARRIER_KEY, barrier)
         self.stage = Stage.NAMING
@@ -141,9 +144,14 @@ def _from_the_log(incarnation: Incarnation) -> Redeliveries:
     Where retention cut the log off, that matters only if nobody was there for as long as it keeps records.
     """
     tail, memory, settings = incarnation.tail, incarnation.memory, incarnation.settings
-    size = settings.mqtt.max_inflight
     if tail.epoch != memory.epoch:  # the session was named, and its bridge killed before it was subscribed
-        return Redeliveries(size)
+        return Redeliveries(settings.mqtt.max_inflight)
     last_us = max(memory.seen_us, tail.last_at_us)
     outlived = incarnation.clock.now()[0] - last_us > settings.kafka.retention_hours * HOUR_US
-    return Redeliveries(size, tail.records, whole=tail.whole, complete=not (tail.cut_off and outlived))
+    return Redeliveries(
+        settings.mqtt.max_inflight,
+        tail.records,
+        waited_for=memory.waited_for,
+        whole=tail.whole,
+        complete=not (tail.cut_off and outlived),
+    )

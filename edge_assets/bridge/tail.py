@@ -7,6 +7,8 @@ higher one in its partition is fenced (see `edge_assets.log_record`), here as fo
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,18 +26,21 @@ from edge_assets.settings import Settings
 READ_AT_ONCE = 500
 SEARCHED = 1_000_000
 SILENCE_SECONDS = 10.0
+BATCH_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A record or (without `header`) a barrier of this bridge. `order` sorts events of one incarnation."""
+    """A record or a barrier of this bridge; `order` sorts the events of one incarnation. There are many: no more in
+    it than is needed."""
 
     inc: int
     order: int
     epoch: str
-    header: Header | None = None
-    topic: bytes = b""
-    content: bytes = b""
+    record: Logged | None = None
+    """of a QoS 1 record"""
+    at: int = 0
+    """received time; 0: a barrier"""
     piece: Piece | None = None
 
 
@@ -72,14 +77,15 @@ def read_tail(
 ) -> Tail:
     """Read the last records of every partition: up to `ends` (offsets of the own barriers), or all there is.
 
-    `size` is the receive maximum: `WINDOW` times as many records are used, and as many more read before them. For a
-    dead bridge has at most `size` records on their way: where so many precede a record and no higher incarnation is
-    among them, it cannot lie behind a barrier that is further back. Raises `LogError` where Kafka does not answer.
+    `size` is how many logged messages the broker may be waiting for: `WINDOW` times as many records are used, and as
+    many more are read before them. For a dead bridge has no more than that on their way: where so many precede a
+    record and no higher incarnation is among them, it cannot lie behind a barrier that is further back. Raises
+    `LogError` where Kafka does not answer.
     """
     wanted = (WINDOW + 1) * size
 
     def enough(events: list[Event]) -> bool:
-        return sum(event.header is not None for event in events) >= wanted
+        return sum(event.at > 0 for event in events) >= wanted
 
     return joined(_read_all(settings, partitions, enough, wanted, ends or {}), size)
 
@@ -121,7 +127,7 @@ def joined(parts: Sequence[Part], size: int) -> Tail:
         return Tail(cut_off=any(part.begins for part in parts))
     latest = max(every, key=lambda event: (event.inc, event.order))
     tail = Tail(latest.inc, latest.epoch)
-    tail.last_at_us = max((event.header.at for event in every if event.header), default=0)
+    tail.last_at_us = max(event.at for event in every)
     for part, events in zip(parts, valid, strict=True):
         records = list(_last_records(events, latest.epoch, WINDOW * size))
         tail.records += records
@@ -137,7 +143,7 @@ def unfenced(events: Iterable[Event]) -> list[Event]:
     highest, valid = 0, []
     for event in events:
         highest = max(highest, event.inc)
-        if event.header is None or event.inc == highest:
+        if not event.at or event.inc == highest:
             valid.append(event)
     return valid
 
@@ -147,15 +153,11 @@ def _last_records(events: Sequence[Event], epoch: str, count: int) -> Iterator[L
     complete = _complete_sets(events)
     for place in range(len(events) - 1, -1, -1):
         event = events[place]
-        if count == 0:
+        if count <= 0:
             return
-        if event.header is None or event.epoch != epoch or not event.header.mid or place not in complete:
-            continue
-        header = event.header
-        yield Logged(
-            header.mid, event.topic, event.content, header.dup, header.inc, header.mono, certain=True, marked=header.rep
-        )
-        count -= not header.rep
+        if event.record and event.epoch == epoch and place in complete:
+            yield event.record
+            count -= not event.record.marked
 
 
 def _complete_sets(events: Sequence[Event]) -> set[int]:
@@ -196,20 +198,29 @@ def _read_range(consumer: Consumer, at: TopicPartition, stop: int, own: str) -> 
     """Events from `at` up to the offset `stop`."""
     consumer.assign([at])
     events: list[Event] = []
-    while True:
-        batch = consumer.consume(READ_AT_ONCE, SILENCE_SECONDS)
-        if not batch:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        for record in batch:
-            error, offset = record.error(), record.offset()
+    for record in _consumed(consumer):
+        offset = record.offset()
+        if record.error() or offset >= stop:
+            return events
+        event = event_of(record, own)
+        events += [event] if event else []
+        if offset == stop - 1:
+            return events
+    return events
+
+
+def _consumed(consumer: Consumer) -> Iterator[Any]:
+    """Records, and the news that the partition ends. Raises `KafkaException` on errors and on a long silence."""
+    heard = time.monotonic()
+    while time.monotonic() - heard < SILENCE_SECONDS:
+        # A batch is waited for until it is full, so the wait is short.
+        for record in consumer.consume(READ_AT_ONCE, BATCH_SECONDS):
+            heard = time.monotonic()
+            error = record.error()
             if error and error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-            if error or offset is None or offset >= stop:
-                return events
-            event = event_of(record, own)
-            events += [event] if event else []
-            if offset == stop - 1:
-                return events
+            yield record
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
 
 def event_of(record: Any, own: str) -> Event | None:
@@ -227,7 +238,8 @@ def event_of(record: Any, own: str) -> Event | None:
     content = content_of(record.value() or b"")
     if piece and piece.size > SHORT_BYTES:
         content = bytes.fromhex(piece.sha256)
-    return Event(header.inc, header.mono, header.epoch, header, record.key() or b"", content, piece)
+    logged = Logged(header.mid, record.key() or b"", content, header.dup, header.inc, header.mono, marked=header.rep)
+    return Event(header.inc, header.mono, sys.intern(header.epoch), logged if header.mid else None, header.at, piece)
 
 
 def _barrier(value: bytes | None, own: str) -> Event | None:

@@ -29,10 +29,13 @@ class Message:
 
 @dataclass
 class Broker:
-    """A persistent session: unacknowledged messages in order, at most SIZE of them sent."""
+    """A persistent session: unacknowledged messages in order, at most SIZE of them sent; where it `forgets`, SIZE more
+    with each connection, as Mosquitto 2.0 does."""
 
     circular: bool
     last_mid: int = 0
+    forgets: bool = False
+    carried: int = 0
     queue: deque[Message] = field(default_factory=deque)
     inflight: list[Message] = field(default_factory=list)
 
@@ -42,7 +45,7 @@ class Broker:
     def sendable(self) -> list[tuple[Message, bool]]:
         """What it sends now: (message, DUP)."""
         out = []
-        while self.queue and len(self.inflight) < SIZE:
+        while self.queue and len(self.inflight) < self.carried + SIZE:
             message = self.queue.popleft()
             message.mid = self._identifier()
             self.inflight.append(message)
@@ -52,12 +55,17 @@ class Broker:
     def acknowledged(self, mid: int) -> None:
         self.inflight = [one for one in self.inflight if one.mid != mid]
 
+    def reconnected(self) -> list[tuple[Message, bool]]:
+        """It sends again what was not acknowledged."""
+        self.carried = len(self.inflight) if self.forgets else 0
+        return [(message, True) for message in self.inflight]
+
     def _identifier(self) -> int:
         if self.circular:
             self.last_mid = self.last_mid % IDENTIFIERS + 1
             return self.last_mid
         taken = {one.mid for one in self.inflight}
-        return next(mid for mid in range(1, SIZE + 1) if mid not in taken)
+        return next(mid for mid in range(1, IDENTIFIERS) if mid not in taken)
 
 
 @dataclass
@@ -77,8 +85,9 @@ class Record:
 
 
 class World:
-    def __init__(self, circular: bool, partitions: int, first_mid: int) -> None:
-        self.broker = Broker(circular, last_mid=first_mid)
+    def __init__(self, circular: bool, partitions: int, first_mid: int, forgets: bool) -> None:
+        self.broker = Broker(circular, last_mid=first_mid, forgets=forgets)
+        self.remembered = 0
         self.partitions: list[list[Record]] = [[] for _ in range(partitions)]
         self.flying: list[deque[tuple[Record, Entry]]] = [deque() for _ in range(partitions)]
         self.inc, self.order, self.number = 1, 0, 0
@@ -86,6 +95,7 @@ class World:
         self.wire: deque[tuple[Message, bool]] = deque()
         self.acks: deque[int] = deque()
         self.bridge = Redeliveries(SIZE)
+        self.remember()
 
     def publish(self, topic: int, payload: int) -> None:
         self.broker.publish(Message(self.number, b"t%d" % topic, b"p%d" % payload))
@@ -145,15 +155,20 @@ class World:
             flying.clear()
         self.entries.clear()
         self.inc, self.order = self.inc + 1, 0
-        tail = [one for partition in self.partitions for one in tail_of(partition)]
-        self.bridge = Redeliveries(SIZE, tail, whole=len(tail) == sum(map(len, self.partitions)))
-        self.bridge.reconnected(0)
+        tail = [one for partition in self.partitions for one in tail_of(partition, self.remembered)]
+        whole = len(tail) == sum(map(len, self.partitions))
+        self.bridge = Redeliveries(SIZE, tail, waited_for=self.remembered, whole=whole)
         self._redeliver()
 
     def _redeliver(self) -> None:
         self.wire.clear()
         self.acks.clear()
-        self.wire.extend((message, True) for message in self.broker.inflight)
+        self.wire.extend(self.broker.reconnected())
+        self.remember()
+
+    def remember(self) -> None:
+        """What the bridge saves now and then, and at each start: no crash makes it forget that."""
+        self.remembered = self.bridge.waited_for
 
     def settle(self) -> None:
         """Everything goes through: nothing may be on its way any more."""
@@ -178,16 +193,17 @@ class World:
         return [record.number for partition in self.partitions for record in partition if record.marked]
 
 
-def tail_of(partition: list[Record]) -> list[Logged]:
+def tail_of(partition: list[Record], waited_for: int) -> list[Logged]:
     """What a starting bridge reads back: the last records, as many as it needs of those that are not marked."""
-    unmarked = [place for place, record in enumerate(partition) if not record.marked][-WINDOW * SIZE :]
+    unmarked = [place for place, record in enumerate(partition) if not record.marked][-WINDOW * waited_for :]
     return [record.logged for record in partition[unmarked[0] if unmarked else 0 :]]
 
 
 def play(seed: int, circular: bool, topics: int = 3, payloads: int = 2) -> World:
     """One world's history. The same arguments give the same history: a failure's seed repeats it."""
     dice = random.Random(seed)
-    world = World(circular, dice.randint(1, 3), dice.choice([0, 17, IDENTIFIERS - 3]) if circular else 0)
+    first_mid = dice.choice([0, 17, 200, IDENTIFIERS - 3]) if circular else 0
+    world = World(circular, dice.randint(1, 3), first_mid, forgets=dice.random() < 0.5)
     for _ in range(0 if circular else 2):  # the broker has shown how it gives out identifiers: the same one twice
         world.publish(0, 0)
         world.settle()
@@ -198,7 +214,7 @@ def play(seed: int, circular: bool, topics: int = 3, payloads: int = 2) -> World
             world.publish(dice.randrange(topics), dice.randrange(payloads))
         elif step == "land":
             world.land(dice.randrange(3), dice.randint(1, 4))
-        elif step in ("crash", "reconnect"):
+        elif step in ("crash", "reconnect", "remember"):
             getattr(world, step)()
         else:
             getattr(world, step)(dice.randint(0, 4))
@@ -206,7 +222,7 @@ def play(seed: int, circular: bool, topics: int = 3, payloads: int = 2) -> World
     return world
 
 
-STEPS = ("publish", "arrive", "land", "acknowledge", "crash", "reconnect")
+STEPS = ("publish", "arrive", "land", "acknowledge", "remember", "crash", "reconnect")
 SEEDS = [*range(8), *(pytest.param(block, marks=pytest.mark.slow) for block in range(8, 200))]
 """each block is 500 histories"""
 
