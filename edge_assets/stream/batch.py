@@ -159,6 +159,7 @@ class BatchWriter:
 
     def _know(self, registry: Registry) -> None:
         self.registry = registry
+        self._lookup.forget()
         self._lookup = registry.lookup(self._spark)
 
     def _learn(self, records: DataFrame, knowledge: Knowledge) -> tuple[Registry, Knowledge]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
-from edge_assets.stream.registry import Entry, Registry, Source
+from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, TABLES, Table
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Lake:
     def write_registry(self, registry: Registry, site: str, note: Note) -> int:
         """Replace `silver.devices`. Returns its new version."""
         columns = ", ".join(f"{c.name} {'bigint' if c.name in _TIMES else c.type}" for c in DEVICES.columns)
-        frame = self._spark.createDataFrame([_row(entry, site) for entry in registry.entries], columns).coalesce(1)
+        frame = small_frame(self._spark, [_row(entry, site) for entry in registry.entries], columns)
         frame = frame.withColumns({name: F.timestamp_micros(name) for name in _TIMES})
         self._writer(frame, note.batch, note).mode("overwrite").save(self.location(DEVICES))
         return self.version(DEVICES)
