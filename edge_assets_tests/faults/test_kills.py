@@ -54,7 +54,9 @@ def plan(seed: int, rounds: int) -> list[Step]:
 @pytest.fixture
 def platform(settings: Settings, mosquitto: Mosquitto):
     stream = settings.stream.model_copy(update={"trigger_seconds": 0.5})
-    running = Platform(settings.model_copy(update={"stream": stream}))
+    # A home beside the broker's: a platform that starts sweeps up every part that its own home remembers.
+    home = settings.home.with_name("platform")
+    running = Platform(settings.model_copy(update={"home": home, "stream": stream}))
     running.up()
     yield running
     running.down()
