@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ def await_save(running: Mosquitto) -> None:
     file = running.settings.home / "mosquitto" / "mosquitto.db"
     for _ in range(2):
         before = stamp(file)
-        assert wait_until(lambda before=before: stamp(file) != before, DEADLINE_SECONDS), f"{file} is not saved"
+        assert wait_until(partial(differs, file, before), DEADLINE_SECONDS), f"{file} is not saved"
+
+
+def differs(file: Path, before: int) -> bool:
+    return stamp(file) != before
 
 
 def stamp(file: Path) -> int:
@@ -83,9 +88,9 @@ def publish(running: Mosquitto, numbers: range) -> None:
 
 
 def read(running: Mosquitto, at_least: int) -> list[int]:
-    """What the broker has for its persistent session, which this leaves behind. A message of our own ends the reading."""
+    """What the broker has for its persistent session, which stays. A message of our own ends it."""
     end = uuid.uuid4().hex.encode()
-    found: list[bytes] = []
+    found: list[bytes | bytearray] = []
 
     def subscribe(client: Client, *_: Any) -> None:
         client.subscribe("zigbee2mqtt/#", 1)
