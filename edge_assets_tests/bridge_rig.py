@@ -51,7 +51,7 @@ class RunningBridge:
 
     def __enter__(self) -> RunningBridge:
         self._thread.start()
-        wait_for(self.status, lambda status: status.get("connected") or not self._thread.is_alive())
+        wait_for(self.status, lambda status: bool(status.get("connected")) or not self._thread.is_alive())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -87,7 +87,7 @@ class BridgeProcess:
                 [sys.executable, "-m", "edge_assets.bridge"], env=environment, stdout=log, stderr=log
             )
         if connected:
-            wait_for(self.status, lambda status: status.get("pid") == self.pid and status.get("connected"))
+            wait_for(self.status, lambda status: status.get("pid") == self.pid and bool(status.get("connected")))
 
     @property
     def pid(self) -> int:

@@ -55,7 +55,7 @@ class PublishTap:
         self._in, self._at = rest + data if rest else data, 0
 
     def take(self, limit: int) -> list[Publish]:
-        """So many messages at most from the front of the stream, up to the first packet that is another or not whole."""
+        """At most `limit` messages from the front, up to the first packet that is another or not whole."""
         taken: list[Publish] = []
         data, at, end = self._in, self._at, len(self._in)
         while end - at >= 2 and len(taken) < limit:
@@ -66,6 +66,8 @@ class PublishTap:
                 length, start = _long_length(data, at + 1)
             stop = start + length
             if stop > end or not start:
+                if not start and end - at > 4:
+                    return self._malformed(taken)
                 break
             topic = start + 2
             body = topic + (data[start] << 8 | data[start + 1])

@@ -1,0 +1,78 @@
+"""Topic filters (MQTT 3.1.1, section 4.7): what they match, cover, and what must be subscribed to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
+
+from edge_assets.bridge.routes import Router
+from edge_assets.bridge.topic_filter import TopicFilter, disjoint_cover
+from edge_assets.errors import SettingsError
+from edge_assets.settings import Route
+
+LEVEL = st.sampled_from(["a", "b", "", "$SYS"])
+TOPICS = st.lists(LEVEL, min_size=1, max_size=4).map("/".join)
+FILTERS = st.builds(
+    lambda levels, tail: TopicFilter.parse("/".join([*levels, *tail])),
+    st.lists(st.sampled_from(["a", "b", "", "+", "$SYS"]), min_size=1, max_size=4).filter(
+        lambda levels: levels != [""]
+    ),
+    st.sampled_from([[], ["#"]]),
+) | st.just(TopicFilter.parse("#"))
+
+
+@given(FILTERS, TOPICS)
+def test_matches_what_paho_matches(topic_filter, topic):
+    assert topic_filter.matches(topic) == topic_matches_sub(str(topic_filter), topic)
+
+
+@given(FILTERS, FILTERS, TOPICS)
+def test_covering_and_overlapping_are_true_of_every_topic(one, other, topic):
+    if one.covers(other) and other.matches(topic):
+        assert one.matches(topic)
+    if one.matches(topic) and other.matches(topic):
+        assert one.overlaps(other)
+
+
+@given(st.lists(FILTERS, max_size=5), TOPICS)
+def test_a_message_is_delivered_once_if_a_filter_wants_it(filters, topic):
+    cover = disjoint_cover(filters)
+    deliveries = sum(one.matches(topic) for one in cover)
+    assert deliveries <= 1
+    if any(one.matches(topic) for one in filters):
+        assert deliveries == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "1 to 65535 bytes"),
+        ("a/#/b", "`#`"),
+        ("a#", "`#`"),
+        ("a/b+", "`+`"),
+        ("a\0b", "NUL"),
+        ("$share/x/a", "shared"),
+    ],
+)
+def test_an_invalid_filter_is_refused_with_its_rule(text, rule):
+    with pytest.raises(SettingsError, match="EDGE_BRIDGE__ROUTES") as refused:
+        Router([Route(filter=text)])
+    assert rule in str(refused.value)
+
+
+def test_the_first_route_wins_and_others_are_counted_by_reason():
+    router = Router([Route(filter="z/quiet/#", topic=None), Route(filter="z/+/a", topic="one"), Route(filter="z/#")])
+    assert router.destination(b"z/quiet/a").reason == "null_route"
+    assert router.destination(b"z/x/a").topic == "one"
+    assert router.destination("z/tür".encode()).topic == "sensor-events"
+    assert router.destination(b"y").reason == "no_route"
+    assert router.destination(b"z/\xff").topic == "sensor-events"
+    assert router.kafka_topics == ("one", "sensor-events")
+    assert router.subscription == ("z/#",)
+
+
+def test_routes_to_nowhere_alone_are_refused():
+    with pytest.raises(SettingsError, match="no route has a Kafka topic"):
+        Router([Route(filter="#", topic=None)])
