@@ -48,6 +48,24 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     log.stop(running)
 
 
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Spark for the whole session, as the stream writer has it."""
+    from edge_assets.platform import jars, java
+    from edge_assets.stream.session import spark_session
+
+    home = tmp_path_factory.mktemp("spark")
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        _forget_environment(patch)
+        settings = load_settings(_env_file=None, home=home)
+    with spark_session(settings, jars.ensure_jars(settings, "spark"), java.java_home(settings)) as session:
+        for name in set(os.environ) - set(before):  # what the JVM needed to start, and other tests do not
+            del os.environ[name]
+        os.environ.update(before)
+        yield session
+
+
 class Mosquitto:
     """A real Mosquitto at the address in the test's settings, which can be killed and started again."""
 

@@ -1,7 +1,8 @@
 """The decoding contract as data: what is a number, what a unit may hold, what a topic means.
 
 Nothing here knows Spark or Python's parsers; each decoder builds its own expressions from these constants, and all
-decoders run the same corpus. Facts about the wire: Zigbee2MQTT's documentation and recordings of real devices.
+decoders run the same corpus (`edge_assets_tests/corpus`). Facts about the wire: Zigbee2MQTT's documentation and
+recordings of real devices. `edge_assets.decoding.reference` is the contract as a program to read.
 
 Outcome of a record, exactly one:
 
@@ -11,6 +12,27 @@ Outcome of a record, exactly one:
 | `tombstone` | an empty payload: the topic was given up (rename, removal) |
 | `ignored` | understood and not a reading; `reason` says what it is |
 | `dead_letter` | not understood; `reason` says why, its bytes are kept |
+
+A property of a record that was read is a reading, or is refused, or is passed over. By its value:
+
+| value | becomes |
+|---|---|
+| `null`, an empty object, an empty list | nothing: there is nothing to say |
+| a number, or a text that is written like one | `value`; where the type is `enum` or `text`, `text` |
+| `true`, `false` | `value` 1, 0, whatever `exposes` calls on and off: `contact: true` is closed and is 1 |
+| one of the two values of a `binary` | `value` 1, 0 and `text` as it was said |
+| another text | `text`; refused where the type is `numeric` or `binary`, or where it looks like a number |
+| an object | its own properties, names joined by dots, `NESTING` levels deep; below that its JSON text |
+| a list | its members joined by commas, as Zigbee2MQTT's attribute mode has it, and then as any text |
+| `NaN`, `Infinity`, a number beyond a double | refused |
+
+A text stays a text, also where it looks like an object or a list. A property is refused where its own name is empty
+or holds a dot, since it could not be told from a nested one, and where an object within names a property twice. So
+a record has no measurement twice. A number that is kept as a text is some decimal notation of the same number.
+
+A payload that begins with `{` or `[` is the state of the device that the whole topic names. Any other is attribute
+mode: the topic's last level is the property, nested names joined by dashes, and the payload its value as a bare text.
+Texts and numbers cannot be told apart there, so that no decision above stands on the difference.
 """
 
 from __future__ import annotations
@@ -20,13 +42,33 @@ DECODER = "zigbee2mqtt/1"
 
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 """A number, as JSON's grammar has it (RFC 8259, section 6). Everything else that a lenient parser takes for one
-(`NaN`, `1_000`, `+5`, `021`, digits of other scripts) is not a reading."""
+(`NaN`, `1_000`, `+5`, `021`, digits of other scripts) is not a reading. In all patterns here `$` is the very end:
+no line break may follow. A number that no double can hold (`1e999`) is refused, whatever the type."""
 
 LOOKS_LIKE_A_NUMBER = (
-    r"^[+-]?((?i:nan|inf|infinity)|(\p{Nd}+([_,']\p{Nd}+)*([.,]\p{Nd}*)?|[.,]\p{Nd}+)([eE][+-]?\p{Nd}+)?)$"
+    r"^[ \t\r\n]*[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?"
+    r"|(\p{Nd}+(_\p{Nd}+){0,9}|\p{Nd}{1,3}([,']\p{Nd}{3}){1,9})([.,]\p{Nd}*)?([eE][+-]?\p{Nd}+)?"
+    r"|[.,]\p{Nd}+([eE][+-]?\p{Nd}+)?)[ \t\r\n]*$"
 )
 """What somebody meant as a number: where the type is not known, it is refused and not kept as a text, so that
-`21,5` becomes neither 215 nor the name of something."""
+`21,5` becomes neither 215 nor the name of something. A version (`1.0.2`) and a list (`255,0,12`) are texts.
+
+Groups repeat a bounded number of times: Java's regular expressions take stack for each repetition, and a payload of
+`1_1_1_…` must not be able to overflow it."""
+
+NESTING = 3
+"""So many levels of objects within a property are flattened; what lies deeper stays JSON text."""
+
+MAX_DEPTH = 100
+"""Levels of objects and lists in a payload; deeper is `bad_json`. Real devices send four."""
+MAX_NUMBER_DIGITS = 1_000
+"""Digits of a number in JSON, its exponent's included; more is `bad_json`."""
+MAX_NAME_LENGTH = 50_000
+"""Length of a property's name in UTF-16 units; longer is `bad_json`."""
+
+NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+"""Words that some writers put in a number's place in JSON. They spoil their property, which is refused, and not the
+whole record."""
 
 ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})$"
 EPOCH_MILLISECONDS = r"^[0-9]{12,14}$"
@@ -35,6 +77,10 @@ EPOCH_MILLISECONDS = r"^[0-9]{12,14}$"
 TIME_PROPERTY = "last_seen"
 NOT_MEASUREMENTS = (TIME_PROPERTY, "device")
 """Properties that describe the message: its time, and the device itself (`include_device_information`)."""
+
+RECEIVED_MICROS = (0, 7_258_118_400_000_000)
+"""1970 to 2200: what a header may give as the received time. Anyone can write to a log, and a day in the year 294247
+as a partition would make the tables unreadable; beyond it Kafka's own timestamp stands in."""
 
 AVAILABILITY = "availability"
 AVAILABILITY_VALUES = {"online": 1.0, "offline": 0.0}
@@ -70,8 +116,14 @@ SENTINELS = (-8_388_608, 8_388_607, 16_777_215, -32_768, 32_767, 65_535, -2_147_
 """Integers that devices send for "no value" (the ends of int16, int24, int32 and the unsigned ones). Real: a plug's
 `power: -8388608`. They count as implausible where the property has a unit and does not declare them as in range."""
 
-IGNORED_SUFFIXES = ("/set", "/get")
-"""Topics of commands, which others send to the device."""
+COMMANDS = ("/set", "/get")
+"""Topics of commands, which others send to the device: they end so, or a property follows (`lamp/set/brightness`)."""
+
+NOT_TEXT = "\ufffd"
+"""In a topic it stands for bytes that were no UTF-8 (a reader before us has replaced them)."""
+TEXT_MARK, LEVEL_MARK = "\ufdd0", "\ufdd1"
+"""Noncharacters (Unicode, section 23.7), which decoders may use within. A payload that holds them loses the first, and
+gets a dot for the second in its names."""
 
 DISCOVERY_PREFIX = "homeassistant/"
 
@@ -81,6 +133,7 @@ REASONS = {
     "not_utf8": "the payload or the topic is not UTF-8 text",
     "bad_json": "the payload begins like JSON and is not one JSON object",
     "duplicate_keys": "the JSON object names a property twice, so that its value is anyone's guess",
+    "no_device": "the topic names no device: its name is empty",
     "not_an_object": "a bare value on a device's own topic names no property",
     "bad_availability": 'an availability is online or offline, bare or as {"state": …}',
     "bad_registry": "bridge/devices or bridge/groups is not a list of devices as Zigbee2MQTT writes it",

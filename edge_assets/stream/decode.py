@@ -10,7 +10,7 @@ here they become Spark expressions, in the order in which they apply:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column
@@ -18,38 +18,25 @@ from pyspark.sql import functions as F
 
 from edge_assets import log_record
 from edge_assets.decoding import contract
+from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.settings import Settings
 from edge_assets.tables import POSITION
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+__all__ = ["Fence", "Knowledge", "Lookup", "counts_of", "decode", "properties_of", "readings_of", "topics_of"]
+
 POSITION_COLUMNS = [column.name for column in POSITION]
-NESTING = 3
-"""So many levels of objects within a property are flattened; what lies deeper stays JSON text."""
 RECORD_COLUMNS = [*POSITION_COLUMNS, "kafka_time", "key", "payload", "header"]
 
+JSON = {"allowSingleQuotes": "false", "maxNestingDepth": str(contract.MAX_DEPTH + 1)}
+"""Spark's JSON parser, made as strict as it can be; one more level, for the list that is put around a payload."""
+NOT_NUMBERS = [f'"{word}"' for word in contract.NOT_NUMBERS]
+"""How its parser gives the words that stand in a number's place, and numbers beyond a double."""
 
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """A barrier of a bridge in a partition: older incarnations' records behind it do not count."""
-
-    log_id: str
-    kafka_partition: int
-    bridge: str
-    incarnation: int
-    kafka_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """What decoding needs to know besides the record itself. It changes rarely; each change is a record."""
-
-    fences: tuple[Fence, ...] = ()
-    clocks: Mapping[str, int] = field(default_factory=dict)
-    """boot → microseconds from its monotonic clock to the true time"""
-    bad_registry: frozenset[tuple[str, int, int]] = frozenset()
-    """positions (log_id, partition, offset) of registry records that are not what they should be"""
+# Marks within names and texts while they are taken apart; neither comes out.
+_TEXT, _LEVEL = contract.TEXT_MARK, contract.LEVEL_MARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +47,11 @@ class Lookup:
     """entry (int), base_topic, name, device_id, model, device_kind, valid_from, valid_to"""
     properties: DataFrame
     """entry, measurement, type, unit, value_on, value_off, value_min/max, plausible_min/max"""
+
+    def forget(self) -> None:
+        """Let go of what is held in memory."""
+        self.devices.unpersist()
+        self.properties.unpersist()
 
 
 def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings: Settings) -> DataFrame:
@@ -86,16 +78,15 @@ def properties_of(decoded: DataFrame, registry: Lookup) -> DataFrame:
 
     measurement, value, text, unit, implausible, refused (it is no reading).
     """
-    rows = (
-        decoded.where("properties is not null")
-        .select("*", F.explode("properties").alias("p0", "v0"))
-        .drop("properties")
-    )
-    rows = rows.where(F.col("v0").isNotNull() & ~F.col("p0").isin(*contract.NOT_MEASUREMENTS, "")).drop("properties")
-    for depth in range(NESTING):
+    rows = decoded.where("properties is not null").select("*", F.explode("properties").alias("p0", "v0"))
+    measured = F.col("v0").isNotNull() & ~F.col("p0").isin(*contract.NOT_MEASUREMENTS)
+    for name in contract.NOT_MEASUREMENTS:
+        measured = measured & ~F.startswith("p0", F.lit(name + _LEVEL))
+    rows = rows.where(measured).drop("properties")
+    rows = rows.withColumn("p0", _own_name(F.col("p0")))
+    for depth in range(contract.NESTING):
         rows = _unfold(rows, depth)
-    rows = rows.where(F.col(f"v{NESTING}").isNotNull())
-    rows = rows.withColumnsRenamed({f"p{NESTING}": "measurement", f"v{NESTING}": "said"})
+    rows = _with_name_and_text(rows)
     return _with_values(rows.join(F.broadcast(registry.properties), ["entry", "measurement"], "left"))
 
 
@@ -142,24 +133,27 @@ def _with_header(records: DataFrame, knowledge: Knowledge) -> DataFrame:
     def number(name: str, kind: str) -> Column:
         return F.col("h")[name].try_cast(kind)
 
-    at = F.timestamp_micros(number("at", "bigint"))
+    at = _within_times(number("at", "bigint"))
     unsynchronised = F.coalesce(F.col("h")["sync"] == "0", F.lit(False))
     if knowledge.clocks:
         offsets = F.create_map(*(F.lit(part) for pair in knowledge.clocks.items() for part in pair))
-        true_time = F.timestamp_micros(number("mono", "bigint") + F.try_element_at(offsets, F.col("h")["boot"]))
-        at = F.coalesce(F.when(unsynchronised, true_time), at)
-        unsynchronised = unsynchronised & F.coalesce(
-            F.try_element_at(offsets, F.col("h")["boot"]).isNull(), F.lit(True)
-        )
+        offset = F.try_element_at(offsets, F.col("h")["boot"])
+        true_time = _within_times(F.try_add(number("mono", "bigint"), offset))
+        at = F.when(unsynchronised, F.coalesce(true_time, at)).otherwise(at)
+        unsynchronised = unsynchronised & true_time.isNull()
     return frame.select(
         *RECORD_COLUMNS,
-        F.coalesce(at, F.col("kafka_time")).alias("received_at"),
+        F.coalesce(F.timestamp_micros(at), F.col("kafka_time")).alias("received_at"),
         unsynchronised.alias("unsynchronised"),
         F.coalesce(F.col("h")["retain"] == "1", F.lit(False)).alias("retain"),
         F.coalesce(F.col("h")["rep"] == "1", F.lit(False)).alias("maybe_repeat"),
         F.coalesce(F.col("h")["by"], F.lit("")).alias("by"),
         number("inc", "bigint").alias("inc"),
     ).withColumn("date", F.to_date("received_at"))
+
+
+def _within_times(micros: Column) -> Column:
+    return F.when(micros.between(*contract.RECEIVED_MICROS), micros)
 
 
 def _with_topic(frame: DataFrame, settings: Settings) -> DataFrame:
@@ -173,7 +167,9 @@ def _with_topic(frame: DataFrame, settings: Settings) -> DataFrame:
     rest = F.substr(key, F.length("base") + 2)
     frame = frame.withColumn("rest", rest)
     rest = F.col("rest")
-    command = F.endswith(rest, F.lit("/set")) | F.endswith(rest, F.lit("/get")) | F.contains(rest, F.lit("/set/"))
+    command = F.lit(False)
+    for word in contract.COMMANDS:
+        command = command | F.endswith(rest, F.lit(word)) | F.contains(rest, F.lit(word + "/"))
     kind = (
         F.when(F.startswith(key, F.lit(log_record.CONTROL_PREFIX)), "control")
         .when(F.col("kafka_topic") == settings.bridge.dead_letter_topic, "oversize")
@@ -190,43 +186,62 @@ def _with_topic(frame: DataFrame, settings: Settings) -> DataFrame:
 
 def _with_properties(frame: DataFrame) -> DataFrame:
     """`properties` (map of texts, objects within still as JSON), `device_name`, `problem`."""
-    text = F.when(F.is_valid_utf8("payload") & F.is_valid_utf8("key"), F.col("payload").cast("string"))
-    frame = frame.withColumn("empty", F.coalesce(F.length("payload"), F.lit(0)) == 0).withColumn("body", text)
-    # In an array, whatever stands behind the object is an error, which Spark's parser otherwise passes over.
-    speaks = F.col("kind").isin("state", "availability", "registry")
-    jsonish = speaks & F.col("body").rlike(r"^\s*[{\[]")
-    objects = F.from_json(F.concat(F.lit("["), "body", F.lit("]")), "array<map<string,string>>")
-    frame = frame.withColumn("jsonish", F.coalesce(jsonish, F.lit(False)))
-    parsed = F.when(F.col("jsonish") & (F.col("kind") != "registry"), objects)
-    frame = frame.withColumn("object", F.when(F.size(parsed) == 1, parsed[0]))
+    kind, rest = F.col("kind"), F.col("rest")
+    readable = F.is_valid_utf8("payload") & F.is_valid_utf8("key") & ~F.contains("key", F.lit(contract.NOT_TEXT))
+    frame = frame.withColumns(
+        {
+            "empty": F.coalesce(F.length("payload"), F.lit(0)) == 0,
+            "body": F.when(readable, F.col("payload").cast("string")),
+            "speaks": kind.isin("state", "availability"),
+        }
+    )
+    body = F.col("body")
+    frame = frame.withColumn("jsonish", F.coalesce(F.col("speaks") & body.rlike(r"^\s*[{\[]"), F.lit(False)))
+    jsonish = F.col("jsonish")
+    frame = frame.withColumn(
+        "parsed", F.when(jsonish, F.from_json(_in_a_list(body), "array<map<string,string>>", JSON))
+    )
+    whole = (F.size("parsed") == 2) & F.get("parsed", F.lit(1)).isNull()
+    frame = frame.withColumn("object", F.when(whole, F.get("parsed", F.lit(0))))
 
     last = F.substring_index("rest", "/", -1)
     before_last = F.expr("left(rest, length(rest) - length(substring_index(rest, '/', -1)) - 1)")
-    attribute = (F.col("kind") == "state") & ~F.col("jsonish") & F.contains("rest", F.lit("/"))
-    frame = frame.withColumn("attribute", attribute)
-    attribute = F.col("attribute")
-    availability = F.when(F.col("jsonish"), F.try_element_at("object", F.lit("state"))).otherwise(F.trim("body"))
-    name = F.when((F.col("kind") == "availability") | attribute, before_last).otherwise(F.col("rest"))
+    attribute = (kind == "state") & ~jsonish & F.contains(rest, F.lit("/"))
+    availability = F.when(jsonish, F.try_element_at("object", F.lit("state"))).otherwise(F.trim(body))
+    frame = frame.withColumns(
+        {
+            "attribute": attribute,
+            "availability": F.when(kind == "availability", availability),
+            "device_name": F.when((kind == "availability") | attribute, before_last).otherwise(rest),
+        }
+    )
+    attribute, availability = F.col("attribute"), F.col("availability")
     properties = (
-        F.when(F.col("kind") == "availability", F.create_map(F.lit(contract.AVAILABILITY), availability))
-        # In attribute mode Zigbee2MQTT joins nested names with a dash.
-        .when(attribute, F.create_map(F.replace(last, F.lit("-"), F.lit(".")), F.col("body")))
+        F.when(kind == "availability", F.create_map(F.lit(contract.AVAILABILITY), availability))
+        .when(attribute, F.create_map(_attribute_name(last), body))
         .otherwise(F.col("object"))
     )
+    known = F.coalesce(availability.isin(*contract.AVAILABILITY_VALUES), F.lit(False))
     problem = (
-        F.when(~speaks | F.col("empty"), None)
-        .when(F.col("body").isNull(), "not_utf8")
-        .when(F.col("kind") == "registry", None)
-        .when(F.col("jsonish") & F.col("object").isNull(), "bad_json")
-        .when(
-            (F.col("kind") == "availability")
-            & ~F.coalesce(availability.isin(*contract.AVAILABILITY_VALUES), F.lit(False)),
-            "bad_availability",
-        )
-        .when((F.col("kind") == "state") & ~F.col("jsonish") & ~attribute, "not_an_object")
+        F.when(F.col("empty") | ~kind.isin("state", "availability", "registry"), None)
+        .when(body.isNull(), "not_utf8")
+        .when(~F.col("speaks"), None)
+        .when(F.col("device_name") == "", "no_device")
+        .when(jsonish & F.col("object").isNull(), "bad_json")
         .when(_names_twice(F.col("object")), "duplicate_keys")
+        .when((kind == "availability") & ~known, "bad_availability")
+        .when((kind == "state") & ~jsonish & ~attribute, "not_an_object")
     )
-    return frame.withColumn("device_name", name).withColumn("properties", properties).withColumn("problem", problem)
+    return frame.withColumns({"properties": properties, "problem": problem})
+
+
+def _in_a_list(body: Column) -> Column:
+    """A payload as the first of two members of a list, so that whatever follows its object is an error, which
+    Spark's parser otherwise passes over. Texts that begin like an object or a list are marked: once they are
+    parsed, nothing else tells them from one. (A valid payload has `"{` and `"[` nowhere but within its texts.)"""
+    for sign in "{[":
+        body = F.replace(body, F.lit(f'"{sign}'), F.lit(f'"{_TEXT}{sign}'))
+    return F.concat(F.lit("["), body, F.lit(",null]"))
 
 
 def _names_twice(properties: Column) -> Column:
@@ -234,16 +249,46 @@ def _names_twice(properties: Column) -> Column:
     return F.size(names) != F.size(F.array_distinct(names))
 
 
+def _attribute_name(last: Column) -> Column:
+    """In attribute mode Zigbee2MQTT joins nested names with a dash; where one of them is empty, it is none."""
+    empty = F.contains(F.concat(F.lit("-"), last, F.lit("-")), F.lit("--"))
+    return F.when(empty, ".").otherwise(F.replace(last, F.lit("-"), F.lit(_LEVEL)))
+
+
+def _own_name(name: Column) -> Column:
+    """A name that cannot be told from a nested one gets a dot, by which it is known at the end."""
+    return F.when(name == "", ".").otherwise(name)
+
+
 def _unfold(rows: DataFrame, depth: int) -> DataFrame:
-    """A property whose value is an object becomes its own properties, names joined with a dot."""
+    """A property whose value is an object becomes its own properties, names joined with `_LEVEL`."""
     name, value = f"p{depth}", f"v{depth}"
-    inner = F.when(F.startswith(value, F.lit("{")), F.from_json(value, "map<string,string>"))
+    rows = rows.withColumn(
+        "inner", F.when(F.startswith(value, F.lit("{")), F.from_json(value, "map<string,string>", JSON))
+    )
+    spoilt = F.create_map(F.lit(""), F.lit("an object that names a property twice"))
+    inner = F.when(_names_twice(F.col("inner")), spoilt).otherwise(F.col("inner"))
     rows = rows.select("*", F.explode_outer(inner).alias("inner_name", "inner_value"))
     nested = F.col("inner_name").isNotNull()
+    joined = F.concat(name, F.lit(_LEVEL), _own_name(F.col("inner_name")))
     return rows.select(
-        *(column for column in rows.columns if column not in (name, value, "inner_name", "inner_value")),
-        F.when(nested, F.concat(name, F.lit("."), "inner_name")).otherwise(F.col(name)).alias(f"p{depth + 1}"),
+        *(column for column in rows.columns if column not in (name, value, "inner", "inner_name", "inner_value")),
+        F.when(nested, joined).otherwise(F.col(name)).alias(f"p{depth + 1}"),
         F.when(nested, F.col("inner_value")).otherwise(F.col(value)).alias(f"v{depth + 1}"),
+    )
+
+
+def _with_name_and_text(rows: DataFrame) -> DataFrame:
+    """`measurement`, `said`, and `unnamed` (its name is none); without what says nothing."""
+    name, value = f"p{contract.NESTING}", f"v{contract.NESTING}"
+    rows = rows.where(F.col(value).isNotNull() & ~F.col(value).isin("{}", "[]"))
+    members = F.array_join(F.from_json(value, "array<string>", JSON), ",", "null")
+    clean = F.replace(F.replace(name, F.lit(_TEXT), F.lit("")), F.lit(_LEVEL), F.lit("."))
+    return rows.select(
+        *(column for column in rows.columns if column not in (name, value)),
+        clean.alias("measurement"),
+        F.when(F.startswith(value, F.lit("[")), members).otherwise(F.col(value)).alias("said"),
+        F.contains(name, F.lit(".")).alias("unnamed"),
     )
 
 
@@ -265,8 +310,10 @@ def _with_device(frame: DataFrame, devices: DataFrame) -> DataFrame:
 
 def _with_event_time(frame: DataFrame, settings: Settings) -> DataFrame:
     said = F.try_element_at("object", F.lit(contract.TIME_PROPERTY))
-    told = F.when(said.rlike(contract.ISO_TIME), said.try_cast("timestamp")).when(
-        said.rlike(contract.EPOCH_MILLISECONDS), F.timestamp_millis(said.try_cast("bigint"))
+    frame = frame.withColumn("said", said)
+    said = F.col("said")
+    told = F.when(_is(said, contract.ISO_TIME), said.try_cast("timestamp")).when(
+        _is(said, contract.EPOCH_MILLISECONDS), F.timestamp_millis(said.try_cast("bigint"))
     )
     frame = frame.withColumn("told", told)
     past = F.expr(f"interval '{settings.stream.event_time_past_hours * 3600:.3f}' second")
@@ -283,28 +330,31 @@ def _with_event_time(frame: DataFrame, settings: Settings) -> DataFrame:
 def _with_values(rows: DataFrame) -> DataFrame:
     """(measurement, said) → value, text, unit, implausible, refused: the rules of a single property."""
     said = F.col("said")
-    number = F.when(said.rlike(contract.NUMBER), said.try_cast("double"))
-    rows = rows.withColumn("number", number)
-    kind, number = F.coalesce("type", F.lit("unknown")), F.when(F.abs("number") < float("inf"), F.col("number"))
-
-    flag = F.when(said == "true", 1.0).when(said == "false", 0.0)
-    switched = F.when(said == F.col("value_on"), 1.0).when(said == F.col("value_off"), 0.0)
-    available = F.when(
-        F.col("measurement") == contract.AVAILABILITY, F.when(said == "online", 1.0).when(said == "offline", 0.0)
+    rows = rows.withColumn("number", F.when(_is(said, contract.NUMBER), said.try_cast("double")))
+    too_large = F.coalesce(F.abs("number") == float("inf"), F.lit(False))
+    rows = rows.withColumns(
+        {
+            "type": F.coalesce("type", F.lit("unknown")),
+            "flag": F.when(said == "true", 1.0).when(said == "false", 0.0),
+            "switched": F.when(said == F.col("value_on"), 1.0).when(said == F.col("value_off"), 0.0),
+            "never": F.col("unnamed") | too_large | said.isin(*NOT_NUMBERS),
+        }
     )
+    kind, number, flag, switched = (F.col(name) for name in ("type", "number", "flag", "switched"))
+    available = F.when(F.col("measurement") == contract.AVAILABILITY, _chosen(said, contract.AVAILABILITY_VALUES))
     value = (
-        F.when(kind == "numeric", number)
-        .when(kind == "binary", F.coalesce(switched, flag))
-        .when(kind.isin("enum", "text"), None)
+        F.when(F.col("never") | kind.isin("enum", "text"), None)
+        .when(kind == "numeric", number)
+        .when(kind == "binary", F.coalesce(flag, switched))
         .otherwise(F.coalesce(number, flag, available))
     )
     text = (
-        F.when(kind.isin("enum", "text"), said)
-        .when((kind == "binary") & flag.isNull() & switched.isNotNull(), said)
-        .when(kind.isin("numeric", "binary"), None)
-        .when(number.isNull() & flag.isNull() & ~said.rlike(contract.LOOKS_LIKE_A_NUMBER), said)
+        F.when(F.col("never") | (kind == "numeric"), None)
+        .when(kind.isin("enum", "text"), said)
+        .when(kind == "binary", F.when(flag.isNull() & switched.isNotNull(), said))
+        .when(number.isNull() & flag.isNull() & ~_is(said, contract.LOOKS_LIKE_A_NUMBER), said)
     )
-    rows = rows.withColumns({"value": value, "text": text})
+    rows = rows.withColumns({"value": value, "text": F.replace(text, F.lit(_TEXT), F.lit(""))})
 
     value = F.col("value")
     outside = (value < F.col("plausible_min")) | (value > F.col("plausible_max"))
@@ -317,6 +367,18 @@ def _with_values(rows: DataFrame) -> DataFrame:
             "refused": value.isNull() & F.col("text").isNull(),
         }
     )
+
+
+def _is(text: Column, pattern: str) -> Column:
+    """Whether a pattern of the contract fits the whole text: Java's `$` would let a line break follow."""
+    return text.rlike(pattern.removesuffix("$") + r"\z")
+
+
+def _chosen(said: Column, values: Mapping[str, float]) -> Column:
+    chosen = F.lit(None).cast("double")
+    for word, value in values.items():
+        chosen = F.when(said == word, value).otherwise(chosen)
+    return chosen
 
 
 def _quality() -> Column:
@@ -359,7 +421,11 @@ def _with_outcome(frame: DataFrame, knowledge: Knowledge) -> DataFrame:
         frame.withColumn("outcome", outcome)
         .withColumn("reason", reason)
         .select(
-            *RECORD_COLUMNS,
+            *POSITION_COLUMNS,
+            "kafka_time",
+            F.make_valid_utf8("key").alias("key"),  # no reader of the tables takes anything else
+            "payload",
+            "header",
             "received_at",
             "date",
             "kind",
