@@ -86,6 +86,6 @@ class Header:
         )
 
 
-def headers_of(header: Header) -> list[tuple[str, bytes]]:
+def headers_of(header: Header) -> list[tuple[str, str | bytes | None]]:
     """The record's headers as confluent-kafka takes them."""
     return [(HEADER, header.encode())]

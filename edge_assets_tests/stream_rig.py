@@ -35,7 +35,13 @@ class Log:
             payload = json.dumps(payload)
         value = payload.encode() if isinstance(payload, str) else payload
         self.written += 1
-        known = {"by": "bridge", "inc": 1, "epoch": "e", "at": START + self.written * 1_000_000, "sync": True}
+        known: dict[str, Any] = {
+            "by": "bridge",
+            "inc": 1,
+            "epoch": "e",
+            "at": START + self.written * 1_000_000,
+            "sync": True,
+        }
         known |= {"mono": self.written, "boot": "b", "qos": 1, "retain": False, "dup": False, "mid": 1, **header}
         self._producer.produce(self.topic, value, topic.encode(), headers=headers_of(Header(**known)))
 

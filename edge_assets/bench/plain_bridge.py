@@ -29,9 +29,9 @@ def main(settings: Settings) -> None:
 
     def on_message(client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         mid, qos = message.mid, message.qos
-        headers = [("mqtt", f"qos={qos} mid={mid}".encode())]
+        headers: list[tuple[str, str | bytes | None]] = [("mqtt", f"qos={qos} mid={mid}".encode())]
         producer.produce(
-            topic, message.payload, message.topic, headers=headers, on_delivery=lambda *_: client.ack(mid, qos)
+            topic, bytes(message.payload), message.topic, headers=headers, on_delivery=lambda *_: client.ack(mid, qos)
         )
         producer.poll(0)
 

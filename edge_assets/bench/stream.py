@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_assets.bench import whole_platform
 from edge_assets.log_record import Header, headers_of
-from edge_assets.platform import endpoints
 from edge_assets.platform import log as kafka_log
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
@@ -30,7 +30,10 @@ READINGS = 10
 
 def run(settings: Settings, payloads: int = PAYLOADS) -> dict[str, Any]:
     """Measure in a home of its own below the platform's. Returns figures; rates are payloads per second."""
-    own = bench_settings(settings, "stream")
+    own = whole_platform.own_settings(settings, "stream")
+    stream = own.stream.model_copy(update={"trigger_seconds": 0.0, "compact_minutes": 0.0})
+    own = own.model_copy(update={"stream": stream})
+    whole_platform.prepare(own)
     kafka = kafka_log.start(own)
     try:
         topic = own.bridge.routes[0].topic or ""
@@ -43,25 +46,6 @@ def run(settings: Settings, payloads: int = PAYLOADS) -> dict[str, Any]:
         }
     finally:
         kafka_log.stop(kafka)
-
-
-def bench_settings(settings: Settings, name: str, **stream: Any) -> Settings:
-    """Settings with a fresh home and ports of their own: a bench disturbs no running platform."""
-    import shutil
-
-    home = settings.home / "bench" / name
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    changed = {
-        "home": home,
-        "mqtt": settings.mqtt.model_copy(update={"host": None, "port": endpoints.free_port()}),
-        "kafka": settings.kafka.model_copy(
-            update={"bootstrap": None, "port": endpoints.free_port(), "controller_port": endpoints.free_port()}
-        ),
-        "stream": settings.stream.model_copy(update={"trigger_seconds": 0, "compact_minutes": 0, **stream}),
-        "lake": settings.lake.model_copy(update={"path": None}),
-    }
-    return settings.model_copy(update=changed)
 
 
 def fill(settings: Settings, topic: str, payloads: int) -> None:
@@ -94,7 +78,7 @@ def payload(number: int) -> bytes:
     ).encode()
 
 
-def _header(at: int, mid: int) -> list[tuple[str, bytes]]:
+def _header(at: int, mid: int) -> list[tuple[str, str | bytes | None]]:
     return headers_of(Header("bridge", 1, "bench", at, True, at, "bench", 1, False, False, mid))
 
 
@@ -192,7 +176,7 @@ def _reference_loop(settings: Settings, topic: str, payloads: int, folder: Path,
     seen = 0
     while seen < payloads:
         messages = consumer.consume(batch, timeout=5)
-        raw = [(m.partition(), m.offset(), m.key().decode(), m.value()) for m in messages]
+        raw = [(m.partition(), m.offset(), (m.key() or b"").decode(), m.value() or b"") for m in messages]
         rows = [
             (key, offset, name, float(value) if isinstance(value, int | float) else None, str(value))
             for _, offset, key, body in raw

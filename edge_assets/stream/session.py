@@ -116,6 +116,10 @@ def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
         "spark.sql.warehouse.dir": str(local / "warehouse"),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+        # No page shows the plans, and writing each of them out took a fifth of a small batch's time on the driver.
+        "spark.sql.ui.explainMode": "simple",
+        "spark.sql.maxPlanStringLength": "200",
+        "spark.sql.debug.maxToStringFields": "1",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
         "spark.sql.shuffle.partitions": "1",

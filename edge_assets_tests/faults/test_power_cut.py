@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +58,7 @@ def tear_newest(folder: Path, chance: random.Random) -> str | None:
         return None
     commit = commits[-1]
     file = next(file for file, _ in durability._added(folder, commit))
-    ways = {
+    ways: dict[str, Callable[[], Any]] = {
         "emptied": lambda: file.write_bytes(b""),
         "cut short": lambda: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
         "zeroed": lambda: file.write_bytes(bytes(file.stat().st_size)),

@@ -19,7 +19,7 @@ def log(settings: Settings, kafka: Settings) -> Log:
     return Log(settings)
 
 
-DEVICES = [
+DEVICES: list[dict[str, Any]] = [
     {"ieee_address": "0x00", "friendly_name": "Coordinator", "type": "Coordinator"},
     {
         "ieee_address": "0xd1",
