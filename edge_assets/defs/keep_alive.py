@@ -41,7 +41,7 @@ KILL_SECONDS = 20.0
 SHORT_LIFE_SECONDS = 60.0
 """a run that fails within this time counts towards the pause before the next start"""
 
-PAUSE_SECONDS = (0.0, 0.0, 5.0, 10.0, 20.0, 40.0, 60.0)
+PAUSE_SECONDS = (0.0, 0.0, 0.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 """pause before the next start, by the number of short-lived failures in a row; the last one holds from there on"""
 
 LAUNCHING = frozenset({"NOT_STARTED", "MANAGED", "QUEUED", "STARTING"})
