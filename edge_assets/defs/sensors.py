@@ -26,8 +26,8 @@ LOOK_SECONDS = 5
 """between the end of one tick and the next, about; Dagster has no shorter one"""
 
 WATCH_SECONDS = 25.0
-"""how long a tick watches a living service. A tick writes 40 to 70 KB to Dagster's storage whatever it finds, so that few
-long ones spare the SD card, and a death is seen sooner. Below Dagster's limit of 60 s for a tick."""
+"""how long a tick watches a living service. A tick writes 40 to 70 KB to Dagster's storage whatever it finds, so
+that few long ones spare the SD card, and a death is seen sooner. Below Dagster's limit of 60 s for a tick."""
 
 LOCK_SECONDS = 0.5
 SECOND_LOOK_SECONDS = 2.0
