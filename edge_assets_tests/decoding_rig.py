@@ -1,17 +1,22 @@
-"""What tests of the decoding share: both decoders behind one signature, and the comparison of what they say."""
+"""What tests of the decoding share: the corpus, both decoders behind one signature, and the comparison of results."""
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from edge_assets.decoding import reference
-from edge_assets.decoding.knowledge import Knowledge
+from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.decoding.reference import Decoded, Reading, Record
-from edge_assets.decoding.registry import Registry
+from edge_assets.decoding.registry import Registry, Source
+from edge_assets.log_record import Header
 from edge_assets.settings import Settings
 from edge_assets.stream import decode
 from edge_assets.stream.decode import POSITION_COLUMNS
@@ -21,6 +26,119 @@ RECORD_TYPE = (
     "log_id string, kafka_topic string, kafka_partition int, kafka_offset bigint, kafka_micros bigint, "
     "raw_key binary, payload binary, header string"
 )
+
+CORPUS = Path(__file__).parent / "corpus"
+RECEIVED_AT = 1_790_000_000_000_000
+"""2026-09-21T14:13:20Z"""
+DEVICE_TOPIC, DEAD_LETTER_TOPIC = "sensor-events", "dead-letters"
+FIRST_OFFSET = 10_000
+"""of records that do not say theirs; the corpus's barrier lies before it"""
+
+
+def micros(iso: str) -> int:
+    return (datetime.fromisoformat(iso) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def header(received_at: int = RECEIVED_AT, **changes: Any) -> str:
+    """As the bridge writes it."""
+    fields = {"by": "bridge", "inc": 9, "epoch": "e", "at": received_at, "sync": True, "mono": 5, "boot": "boot"}
+    fields |= {"qos": 1, "retain": False, "dup": False, "mid": 7}
+    return Header(**(fields | changes)).encode().decode()
+
+
+def record(topic: str | bytes, payload: Any, number: int, received_at: int = RECEIVED_AT, **changes: Any) -> Record:
+    """A record that the bridge could have written; what is neither text nor bytes is written as JSON."""
+    if payload is not None and not isinstance(payload, bytes):
+        payload = (payload if isinstance(payload, str) else json.dumps(payload)).encode()
+    key = topic if isinstance(topic, bytes) else topic.encode()
+    said = header(received_at, **changes)
+    return Record(key, payload, received_at, said, "log", DEVICE_TOPIC, 0, FIRST_OFFSET + number)
+
+
+# -- the corpus ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class World:
+    """What the corpus's records are decoded with."""
+
+    registry: Registry
+    knowledge: Knowledge
+    settings: Settings
+
+
+def world(settings: Settings) -> World:
+    told = json.loads((CORPUS / "network.json").read_text())
+    registry = Registry()
+    for number, teaching in enumerate(told["taught"]):
+        source = Source("log", DEVICE_TOPIC, 0, number, micros(teaching["at"]))
+        registry = registry.apply(teaching["topic"], json.dumps(teaching["payload"]).encode(), source)
+    bad = frozenset((log_id, partition, offset) for log_id, partition, offset in told["bad_registry"])
+    knowledge = Knowledge(tuple(Fence(**fence) for fence in told["fences"]), told["clocks"], bad)
+    return World(registry, knowledge, with_base_topics(settings, told["base_topics"]))
+
+
+def with_base_topics(settings: Settings, topics: Iterable[str]) -> Settings:
+    stream = settings.stream.model_copy(update={"base_topics": tuple(topics)})
+    bridge = settings.bridge.model_copy(update={"dead_letter_topic": DEAD_LETTER_TOPIC})
+    return settings.model_copy(update={"stream": stream, "bridge": bridge})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the corpus."""
+
+    name: str
+    record: Record
+    expected: dict[str, Any]
+
+    def check(self, decoded: Decoded) -> None:
+        expected = dict(self.expected)
+        found = comparable(decoded)
+        assert (found.outcome, found.reason) == (expected.pop("outcome"), expected.pop("reason", None))
+        assert found.refused == expected.pop("refused", 0)
+        if (readings := expected.pop("readings", None)) is not None:
+            wanted = comparable(replace(decoded, readings=tuple(Reading(*reading) for reading in readings)))
+            assert found.readings == wanted.readings
+        if (received_at := expected.pop("true_received_at", None)) is not None:
+            assert found.received_at == micros(received_at)
+        if (event_time := expected.pop("event_time", None)) is not None:
+            assert found.event_time == micros(event_time)
+        for name, value in expected.items():
+            assert getattr(found, name) == value, name
+
+
+def corpus() -> list[Case]:
+    lines = [
+        (f"{path.stem}: {case['name']}", case)
+        for path in sorted(CORPUS.glob("*.jsonl"))
+        for case in map(json.loads, path.read_text().split("\n")[:-1])
+    ]
+    return [Case(name, _record(case, number), case["expected"]) for number, (name, case) in enumerate(lines)]
+
+
+def _record(case: dict[str, Any], number: int) -> Record:
+    received_at = micros(case["received_at"]) if "received_at" in case else RECEIVED_AT
+    said = case.get("header", {})
+    return Record(
+        topic=_bytes(case, "topic") or b"",
+        payload=_bytes(case, "payload"),
+        kafka_time=micros(case["kafka_time"]) if "kafka_time" in case else received_at,
+        header=header(received_at, **said) if isinstance(said, dict) else said,
+        log_id="log",
+        kafka_topic=case.get("kafka_topic", DEVICE_TOPIC),
+        kafka_partition=0,
+        kafka_offset=case.get("kafka_offset", FIRST_OFFSET + number),
+    )
+
+
+def _bytes(case: dict[str, Any], name: str) -> bytes | None:
+    if (packed := case.get(f"{name}_base64")) is not None:
+        return base64.b64decode(packed)
+    return None if case[name] is None else case[name].encode()
+
+
+# -- the decoders --------------------------------------------------------------------------------------------------
 
 
 def decode_in_python(

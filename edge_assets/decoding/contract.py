@@ -68,7 +68,7 @@ MAX_NAME_LENGTH = 50_000
 
 NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
 """Words that some writers put in a number's place in JSON. They spoil their property, which is refused, and not the
-whole record."""
+whole record. (So does a text that holds one of them with quotes of its own: Spark gives both alike.)"""
 
 ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})$"
 EPOCH_MILLISECONDS = r"^[0-9]{12,14}$"

@@ -253,6 +253,9 @@ class _Word(str):
     """A word in a number's place, see `contract.NOT_NUMBERS`."""
 
 
+_QUOTED_WORDS = frozenset(f'"{word}"' for word in contract.NOT_NUMBERS)
+
+
 def _parse_object(body: str) -> _Object:
     """JSON by the letter (RFC 8259), with the contract's bounds. Numbers stay texts, so that none is spoilt."""
     try:
@@ -357,7 +360,7 @@ def _reading(measurement: str, value: Any, about: Property | None, marks: Sequen
     """None: the property is refused."""
     said = _as_text(value)
     number = float(said) if re.fullmatch(contract.NUMBER, said) else None
-    if isinstance(value, _Word) or (number is not None and abs(number) == float("inf")):
+    if isinstance(value, _Word) or said in _QUOTED_WORDS or (number is not None and abs(number) == float("inf")):
         return None
     flag = {"true": 1.0, "false": 0.0}.get(said)
     kind = about.type if about else "unknown"
