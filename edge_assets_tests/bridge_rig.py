@@ -187,7 +187,10 @@ def keys_and_values(found: Sequence[Any]) -> list[tuple[str, bytes]]:
 
 def with_settings(settings: Settings, **sections: Mapping[str, Any]) -> Settings:
     """The settings with some fields of some sections changed."""
-    changed = {name: getattr(settings, name).model_copy(update=fields) for name, fields in sections.items()}
+    changed = {}
+    for name, fields in sections.items():
+        section = getattr(settings, name)
+        changed[name] = type(section).model_validate({**dict(section), **fields})
     return settings.model_copy(update=changed)
 
 

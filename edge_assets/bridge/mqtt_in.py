@@ -60,6 +60,7 @@ class MqttIn:
         self._delay = FIRST_DELAY_SECONDS
         self._next_try = 0.0
         self._away_logged = False
+        self._leaving = False
 
     @property
     def _tap(self) -> PublishTap:
@@ -138,6 +139,7 @@ class MqttIn:
     def hang_up(self) -> None:
         """Disconnect politely; the session stays."""
         if self.open:
+            self._leaving = True
             self._client.disconnect()
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -150,7 +152,7 @@ class MqttIn:
         self.problem, self._delay, self._away_logged = "", FIRST_DELAY_SECONDS, False
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if not self.problem:
+        if not (self.problem or self._leaving):
             self._failed(f"the connection was lost ({reason})")
         self.greeted = False
         self.on_lost()

@@ -259,6 +259,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,  # the next question waits behind a fetch on the same connection
         "fetch.max.bytes": 8 * 1024 * 1024,
         "queued.max.messages.kbytes": 8 * 1024,
     }
