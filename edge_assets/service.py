@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from edge_assets.errors import AlreadyRunning, EdgeError
+from edge_assets.errors import AlreadyRunning
 from edge_assets.settings import Settings
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -132,20 +129,3 @@ def run_service(name: str, loop: Loop, settings: Settings, stop: threading.Event
             loop(settings, stop, report)
         finally:
             report({}, final=True)
-
-
-def main(name: str, loop: Loop) -> int:
-    """A service as a process of its own, until SIGTERM or Ctrl-C. Returns the exit code."""
-    from edge_assets.platform import endpoints
-    from edge_assets.settings import load_settings
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run_service(name, loop, endpoints.remembered(load_settings()), stop)
-    except EdgeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0

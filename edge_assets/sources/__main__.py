@@ -1,30 +1,9 @@
-"""`python -m edge_assets.sources`: the simulated network as a process of its own, until SIGTERM or Ctrl-C."""
+"""`python -m edge_assets.sources`: the simulated network as a process of its own."""
 
-from __future__ import annotations
-
-import logging
-import signal
 import sys
-import threading
 
-from edge_assets.errors import EdgeError
-from edge_assets.service import run_service
-from edge_assets.settings import load_settings
-from edge_assets.sources import simulators
-
-
-def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run_service("simulators", simulators.run, load_settings(), stop)
-    except EdgeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
-
+from edge_assets.sources.simulators import run
+from edge_assets.standalone import serve
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve("simulators", run))

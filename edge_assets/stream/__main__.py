@@ -2,8 +2,8 @@
 
 import sys
 
-from edge_assets.service import main
+from edge_assets.standalone import serve
 from edge_assets.stream.loop import run
 
 if __name__ == "__main__":
-    sys.exit(main("stream_writer", run))
+    sys.exit(serve("stream_writer", run))
