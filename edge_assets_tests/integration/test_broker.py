@@ -79,7 +79,6 @@ def test_a_taken_port_is_told(settings: Settings) -> None:
             broker.start(settings)
 
 
-@pytest.mark.slow
 def test_the_distributions_package_runs_from_the_cache_without_root(settings: Settings, tmp_path: Path) -> None:
     """Fetches from the distribution's archive; where that can't be reached there is nothing to test."""
     elsewhere = settings.model_copy(update={"cache_dir": tmp_path / "cache"})

@@ -197,7 +197,6 @@ def test_a_killed_code_server_takes_no_service_with_it(running: Cockpit) -> None
     assert running.holder() is None
 
 
-@pytest.mark.slow
 def test_killed_with_its_code_server_it_is_found_dead_and_comes_back(running: Cockpit) -> None:
     pid = running.holder()
     kill(running.server)
@@ -209,7 +208,6 @@ def test_killed_with_its_code_server_it_is_found_dead_and_comes_back(running: Co
     assert running.statuses() == ["STARTED", "FAILURE"]
 
 
-@pytest.mark.slow
 def test_a_reboot(running: Cockpit) -> None:
     pid = running.holder()
     for process in (running.daemon, running.server):
@@ -221,7 +219,6 @@ def test_a_reboot(running: Cockpit) -> None:
     assert running.statuses() == ["STARTED", "FAILURE"]
 
 
-@pytest.mark.slow
 def test_a_person_s_word_holds_until_it_is_taken_back(running: Cockpit) -> None:
     running.terminate(running.runs()[0].run_id)
     running.eventually(lambda: running.statuses() == ["CANCELED"])
@@ -253,7 +250,6 @@ def test_launching_the_job_switches_it_on_too(running: Cockpit) -> None:
     assert running.statuses() == ["STARTED", "FAILURE", "CANCELED"]
 
 
-@pytest.mark.slow
 def test_a_second_run_does_not_disturb_the_first(running: Cockpit) -> None:
     pid = running.holder()
     running.launch_by_hand()
@@ -278,7 +274,6 @@ def test_edge_down_and_up(running: Cockpit) -> None:
     assert running.statuses() == ["STARTED", "SUCCESS"]
 
 
-@pytest.mark.slow
 def test_edge_down_kills_what_does_not_stop(running: Cockpit) -> None:
     deaf = running.settings.home / "run" / "bridge.deaf"
     deaf.touch()
@@ -291,7 +286,6 @@ def test_edge_down_kills_what_does_not_stop(running: Cockpit) -> None:
     assert running.statuses() == ["STARTED", "FAILURE"]
 
 
-@pytest.mark.slow
 def test_a_service_that_dagster_does_not_own_is_ended_first(cockpit: Cockpit) -> None:
     """Another process holds the lock, as an orphan of an older Dagster would."""
     orphan = subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=CHECKOUT, env=cockpit._environment())
@@ -311,7 +305,6 @@ with service_lock(load_settings(), "bridge"):
 """
 
 
-@pytest.mark.slow
 def test_a_service_that_keeps_failing_is_given_pauses(cockpit: Cockpit) -> None:
     fails = cockpit.settings.home / "run" / "bridge.fails"
     fails.parent.mkdir(parents=True)

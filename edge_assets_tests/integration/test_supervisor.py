@@ -19,7 +19,7 @@ import pytest
 from edge_assets.platform import broker, endpoints, log, process
 from edge_assets.settings import Settings
 
-pytestmark = [pytest.mark.java, pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.java, pytest.mark.broker]
 
 PARTS = ("broker", "kafka", "dagster_code", "dagster_web", "dagster_daemon")
 EDGE = [sys.executable, "-m", "edge_assets.cli"]
