@@ -25,7 +25,6 @@ from typing import Any
 from edge_assets.errors import PlatformError
 from edge_assets.platform import broker, endpoints
 from edge_assets.platform import log as kafka_log
-from edge_assets.service import read_status
 from edge_assets.settings import Route, Settings
 
 MESSAGES = 300_000
