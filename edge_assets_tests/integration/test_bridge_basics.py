@@ -184,7 +184,7 @@ def test_a_start_writes_a_barrier_to_every_partition_with_a_higher_incarnation(s
     for _ in range(2):
         with RunningBridge(own) as bridge:
             seen.append(bridge.status())
-    found = read_records(own, [own.bridge.routes[0].topic, own.bridge.dead_letter_topic])
+    found = read_records(own, [str(own.bridge.routes[0].topic), own.bridge.dead_letter_topic])
     barriers = Counter(
         (one.topic(), one.partition(), json.loads(one.value())["incarnation"], json.loads(one.value())["epoch"])
         for one in found
