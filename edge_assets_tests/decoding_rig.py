@@ -7,7 +7,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,17 @@ def micros(iso: str) -> int:
 
 def header(received_at: int = RECEIVED_AT, **changes: Any) -> str:
     """As the bridge writes it."""
-    fields = {"by": "bridge", "inc": 9, "epoch": "e", "at": received_at, "sync": True, "mono": 5, "boot": "boot"}
-    fields |= {"qos": 1, "retain": False, "dup": False, "mid": 7}
-    return Header(**(fields | changes)).encode().decode()
+    usual: dict[str, Any] = {
+        "by": "bridge",
+        "inc": 9,
+        "epoch": "e",
+        "at": received_at,
+        "sync": True,
+        "mono": 5,
+        "boot": "boot",
+    }
+    usual |= {"qos": 1, "retain": False, "dup": False, "mid": 7}
+    return Header(**(usual | changes)).encode().decode()
 
 
 def record(topic: str | bytes, payload: Any, number: int, received_at: int = RECEIVED_AT, **changes: Any) -> Record:
@@ -224,12 +232,13 @@ def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int) -> Deco
 
 
 def comparable(decoded: Decoded) -> Decoded:
-    """In one order, and with the numbers within texts in one notation."""
+    """In one order, and with the numbers and escapes within texts in one notation."""
     readings = [replace(r, text=r.text if r.text is None else _one_notation(r.text)) for r in decoded.readings]
     return replace(decoded, readings=tuple(sorted(readings, key=lambda r: (r.measurement, str(r)))))
 
 
 def _one_notation(text: str) -> str:
+    text = re.sub(r"\\u[0-9A-Fa-f]{4}", lambda escape: escape[0].lower(), text)
     text = re.sub(r'"?(-?)(Infinity|NaN)"?', r"\1\2", text)
     return re.sub(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", _shortest, text)
 
@@ -237,3 +246,22 @@ def _one_notation(text: str) -> str:
 def _shortest(number: re.Match[str]) -> str:
     value = float(number[0]) + 0.0
     return "Infinity" if value == float("inf") else "-Infinity" if value == float("-inf") else repr(value)
+
+
+def differences(records: Sequence[Record], expected: Sequence[Decoded], found: Sequence[Decoded]) -> list[str]:
+    """What two decoders do not agree on, the shortest payload first."""
+    pairs = zip(records, map(comparable, expected), map(comparable, found), strict=True)
+    different = [(r, a, b) for r, a, b in pairs if a != b]
+    different.sort(key=lambda triple: len(triple[0].payload or b"") + len(triple[0].topic))
+    return [f"{r.topic!r} {r.payload!r} {r.header!r}\n{_unlike(a, b)}" for r, a, b in different]
+
+
+def _unlike(expected: Decoded, found: Decoded) -> str:
+    lines = []
+    for name in (field.name for field in fields(Decoded)):
+        a, b = getattr(expected, name), getattr(found, name)
+        if name == "readings":
+            a, b = sorted(map(str, set(a) - set(b))), sorted(map(str, set(b) - set(a)))
+        if a != b:
+            lines.append(f"  {name}\n    reference: {a}\n    Spark:     {b}")
+    return "\n".join(lines)
