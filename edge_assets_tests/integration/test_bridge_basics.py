@@ -247,7 +247,6 @@ def test_a_wrong_password_is_said_and_waited_for(settings, kafka, mosquitto_fact
         assert process.status()["alarm"] is None
 
 
-@pytest.mark.slow
 def test_what_the_broker_threw_away_is_counted_with_an_alarm(settings, kafka, mosquitto_factory):
     own = with_settings(settings, mqtt={"queue_max_messages": 100, "max_inflight": 20, "host": "127.0.0.1"})
     mosquitto_factory(own)
