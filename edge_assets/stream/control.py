@@ -51,15 +51,23 @@ def apply(knowledge: Knowledge, record: Any) -> Knowledge:
                     record.log_id,
                     record.kafka_partition,
                     str(told["bridge"]),
-                    int(told["incarnation"]),
+                    _bigint(told["incarnation"]),
                     record.kafka_offset,
                 ),
             )
         if record.key == log_record.CLOCK_KEY:
-            return replace(knowledge, clocks={**knowledge.clocks, str(told["boot"]): int(told["offset_us"])})
-    except (ValueError, KeyError, TypeError):
+            return replace(knowledge, clocks={**knowledge.clocks, str(told["boot"]): _bigint(told["offset_us"])})
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         log.warning("record %s %s@%s is no control record", record.key, record.kafka_partition, record.kafka_offset)
     return knowledge
+
+
+def _bigint(value: Any) -> int:
+    """A number that Spark can take: a greater one would fail each batch from now on."""
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{number} is beyond 64 bits")
+    return number
 
 
 def _with_fence(knowledge: Knowledge, fence: Fence) -> Knowledge:
