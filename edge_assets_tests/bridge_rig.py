@@ -35,7 +35,7 @@ def wait_for(look: Callable[[], T], good: Callable[[T], bool], seconds: float = 
     """Look until it is good. Fails with the last that was seen."""
     deadline = time.monotonic() + seconds
     while not good(seen := look()):
-        assert time.monotonic() < deadline, f"not in {seconds} s; last seen: {str(seen)[:2_000]}"
+        assert time.monotonic() < deadline, f"not in {seconds} s; last seen: {str(seen)[:3_000]}"
         time.sleep(0.02)
     return seen
 
@@ -87,6 +87,7 @@ class BridgeProcess:
                 [sys.executable, "-m", "edge_assets.bridge"], env=environment, stdout=log, stderr=log
             )
         if connected:
+            print(f"the bridge's log: {self.log}")
             wait_for(self.status, lambda status: status.get("pid") == self.pid and bool(status.get("connected")))
 
     @property
@@ -217,7 +218,7 @@ class CutWire:
             self._losing.clear()
 
     def lose_acks(self) -> None:
-        """Until the next cut, the broker hears nothing; the client hears everything."""
+        """Until the next cut, the broker hears nothing from the next PUBACK on; the client hears everything."""
         self._losing.set()
 
     def __enter__(self) -> CutWire:
@@ -241,9 +242,12 @@ class CutWire:
             threading.Thread(target=self._relay, args=(server, client, None), daemon=True).start()
 
     def _relay(self, source: socket.socket, target: socket.socket, losing: threading.Event | None) -> None:
+        lost = False
         with suppress(OSError):
             while data := source.recv(65_536):
-                if not (losing and losing.is_set()):
+                # What leaves the bridge after its session is settled begins with a PUBACK; from there on it is lost.
+                lost = lost or (losing is not None and losing.is_set() and data[0] == 0x40)
+                if not lost:
                     target.sendall(data)
         for sock in (source, target):
             with suppress(OSError):

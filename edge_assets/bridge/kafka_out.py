@@ -190,6 +190,7 @@ class Control(Pending):
 def _options(settings: Settings, limit: int) -> dict[str, Any]:
     return {
         "client.id": f"edge-{settings.bridge.id}",
+        "log_level": 2,  # it tells of each attempt to connect; an outage is logged here, once
         "linger.ms": LINGER_MS,
         "partitioner": "murmur2_random",  # as Kafka's own Java producer
         "reconnect.backoff.max.ms": 2_000,

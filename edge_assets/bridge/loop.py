@@ -19,9 +19,9 @@ from edge_assets.bridge.drop_watch import DropWatch
 from edge_assets.bridge.headers import Headers
 from edge_assets.bridge.mqtt_in import MqttIn
 from edge_assets.bridge.publish_tap import DUP, RETAIN, Publish
-from edge_assets.bridge.redelivery import Verdict
+from edge_assets.bridge.redelivery import IDENTIFIERS, Verdict
 from edge_assets.bridge.routes import Router
-from edge_assets.bridge.session import Session, Stage
+from edge_assets.bridge.session import Session, Stage, taken_ahead
 from edge_assets.errors import LogError, SettingsError
 from edge_assets.log_record import CLOCK_KEY
 from edge_assets.service import Report
@@ -98,7 +98,7 @@ class Bridge:
         self._mqtt = MqttIn(settings)
         self._session = Session(incarnation, self._mqtt, router.subscription)
         self._acks = Acks()
-        self._max_pending = settings.mqtt.max_inflight
+        self._max_pending, self._max_ahead = settings.mqtt.max_inflight, taken_ahead(settings)
         self._headers = Headers(settings.bridge.id, self._memory.incarnation, self._clock.boot)
         self._left_over = False
         self._mono = 0
@@ -126,7 +126,7 @@ class Bridge:
         while len(self._acks) and time.monotonic() < deadline and not self._out.lost:
             self._out.poll(0.1)
             self._release()
-        self._session.seen()
+        self._session.seen(len(self._acks))
 
     def close(self) -> None:
         self._drops.close()
@@ -135,7 +135,7 @@ class Bridge:
 
     def _wait(self) -> bool:
         """Wait for something to do. True where the socket has something to read."""
-        reading = not self._full()
+        reading = self._room() > 0
         if reading and self._left_over:
             return False
         if not self._acks:
@@ -145,16 +145,23 @@ class Bridge:
         self._out.poll(ANSWER_SECONDS)
         return False
 
-    def _full(self) -> bool:
-        """Backpressure: what is not read stays with the broker, which queues it."""
-        return len(self._acks) >= self._max_pending or self._acks.bytes >= HELD_BYTES
+    def _room(self) -> int:
+        """How many messages may be taken now. Backpressure: what is not read stays with the broker, which queues it."""
+        pending = len(self._acks)
+        if self._acks.bytes >= HELD_BYTES or pending >= self._max_pending:
+            return 0
+        ahead = pending + self._mqtt.acknowledged - self._mqtt.confirmed
+        if ahead >= self._max_ahead:
+            self._max_ahead = min(self._max_ahead * 2, IDENTIFIERS)
+            self._session.take_further_ahead(self._max_ahead)
+        return min(self._max_pending - pending, max(self._max_ahead - ahead, 1))
 
     def _receive(self) -> None:
         """Take what has been read; between messages, let paho and the session have their news."""
         while True:
             self._session.advance()
-            self._left_over = self._full()
-            room = 0 if self._left_over or not self._session.takes_messages else self._max_pending - len(self._acks)
+            room = self._room() if self._session.takes_messages else 0
+            self._left_over = room == 0 and self._session.takes_messages  # else it would spin while Kafka is away
             messages = self._mqtt.take(room)
             if messages:
                 self._take(messages)
@@ -237,12 +244,14 @@ class Bridge:
         self._look_for_drops(now)
         if now >= self._next_save:
             self._next_save = now + SAVE_SECONDS
-            self._session.seen()
+            self._session.seen(len(self._acks))
         self._tell(connected=self._session.stage is Stage.SETTLED)
 
     def _lost_connection(self) -> None:
         if self._session.stage is not Stage.AWAY:
-            self._session.lost(self._acks.disconnected())
+            unconfirmed = len(self._acks) + self._mqtt.acknowledged - self._mqtt.confirmed
+            self._session.lost(self._acks.disconnected(), unconfirmed)
+            self._max_ahead = taken_ahead(self._incarnation.settings)
 
     def _tell_the_time(self) -> None:
         """The clock was set: one control record lets readers correct what was received before."""

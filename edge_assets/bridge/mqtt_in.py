@@ -31,8 +31,12 @@ log = logging.getLogger(__name__)
 class _Client(paho.Client):
     """paho with our socket. `_create_socket` is the one name of paho's inside that is used."""
 
+    tap: PublishTap | None = None
+    """the socket of the last connection"""
+
     def _create_socket(self) -> Any:
-        return PublishTap(super()._create_socket())
+        self.tap = PublishTap(super()._create_socket())
+        return self.tap
 
 
 class MqttIn:
@@ -57,6 +61,7 @@ class MqttIn:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_socket_open = lambda *_: self.on_open()
         self._keepalive = settings.mqtt.keepalive_seconds
+        self._ask_after = max(settings.mqtt.max_inflight // 4, 1)
         self._delay = FIRST_DELAY_SECONDS
         self._next_try = 0.0
         self._away_logged = False
@@ -108,14 +113,36 @@ class MqttIn:
         """Let paho have the packet that is no message, or the end of the stream. False where there is none."""
         if not (self.open and self._tap.has_packet_for_paho()):
             return False
+        self._tap.note_answer()
         self._client.loop_read()
         return True
 
     def acknowledge(self, mids: list[int]) -> None:
-        """PUBACK, in this order."""
+        """PUBACK, in this order; and now and then ask whether the broker has them."""
         if self.open:
             self._tap.acknowledge(mids)
+            if self._tap.acknowledged - self._tap.asked() >= self._ask_after:
+                self._tap.ping()
             self._tap.flush()
+
+    def ask(self) -> None:
+        """Ask whether the broker has all PUBACKs, where that is not known and not asked yet."""
+        if self.open and self._tap.acknowledged > self._tap.asked():
+            self._tap.ping()
+
+    @property
+    def acknowledged(self) -> int:
+        """PUBACKs sent over this connection (or the last)."""
+        return self._client.tap.acknowledged if self._client.tap else 0
+
+    @property
+    def confirmed(self) -> int:
+        """How many of them the broker is known to have.
+
+        MQTT does not acknowledge an acknowledgement. But a broker reads a connection in order, so that its PINGRESP
+        says that it has read all that was sent before the PINGREQ.
+        """
+        return self._client.tap.confirmed if self._client.tap else 0
 
     def tend(self) -> None:
         """Pings and deadlines; to be called about once a second."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,8 @@ PUBLISH = 0x30
 DUP = 0x08
 RETAIN = 0x01
 PUBACK = 0x40020000
+PINGREQ = b"\xc0\x00"
+PINGRESP = b"\xd0"
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Publish = tuple[int, bytes, bytes, int]
@@ -36,6 +39,11 @@ class PublishTap:
         self._at = 0
         self._ended = False
         self._out = bytearray()
+        self._pings: deque[int] = deque()
+        self.acknowledged = 0
+        """PUBACKs that were sent over this connection"""
+        self.confirmed = 0
+        """so many of them the broker is known to have: it answered a ping that was sent after them"""
 
     # What the bridge uses.
 
@@ -106,6 +114,15 @@ class PublishTap:
     def acknowledge(self, mids: list[int]) -> None:
         """Put PUBACKs into the outgoing stream; `flush` sends them."""
         self._out += b"".join([(PUBACK | mid).to_bytes(4, "big") for mid in mids])
+        self.acknowledged += len(mids)
+
+    def ping(self) -> None:
+        """Ask the broker for a PINGRESP, which it sends when it has read all that was sent before."""
+        self.send(PINGREQ)
+
+    def asked(self) -> int:
+        """So many PUBACKs will be confirmed when all pings are answered."""
+        return self._pings[-1] if self._pings else self.confirmed
 
     def flush(self) -> None:
         """Send what the socket takes. An error is left to the reading side, which sees it too."""
@@ -131,7 +148,14 @@ class PublishTap:
         self._at += len(data)
         return data
 
+    def note_answer(self) -> None:
+        """To be called before paho reads a packet: a PINGRESP confirms what was sent before its PINGREQ."""
+        if self._pings and self._in[self._at : self._at + 1] == PINGRESP:
+            self.confirmed = self._pings.popleft()
+
     def send(self, data: bytes | bytearray) -> int:
+        if data[:1] == PINGREQ[:1]:  # paho's own keepalive, too: they are answered in turn
+            self._pings.append(self.acknowledged)
         self._out += data
         return len(data)
 

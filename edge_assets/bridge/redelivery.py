@@ -8,12 +8,15 @@ be waiting for is that record's message, and its payload alone would prove nothi
 
 Which records can the broker still be waiting for?
 
-- So many as it may have sent without an acknowledgement. That is the receive maximum *and* what it carried over into
-  this connection: Mosquitto 2.0 grants itself a fresh receive maximum at each reconnect, so that with each crash whose
-  PUBACKs were lost more messages are on their way. What was carried over is seen: it comes with DUP=1.
+- The receive maximum bounds nothing here: after a client died, Mosquitto 2.0 may take all that it has queued for sent,
+  and send it with DUP=1 (measured: 1,520 messages at a maximum of 50). So the bridge sets the bound: it takes no more
+  than `limit` messages ahead of those whose acknowledgement the broker is known to have (`MqttIn.confirmed`).
+  What it took in a connection that was cut comes on top: it is carried over into the next.
 - Twice as many records as that: those sent after a record are logged after it, and those sent before it may be (where
   they went to another partition, did not land, and were redelivered).
 - Not one whose identifier a later record has: the broker had its acknowledgement before it gave it out again.
+- None, once more redeliveries were new than a bridge has on their way to the log: one of them was never taken then,
+  and neither was anything sent after it.
 - Brokers give out identifiers in a circle, so that one comes back only after 65,535 others. Where the log shows
   otherwise (some brokers give out the lowest free one), an equal identifier may be a new message that was lost on its
   way: then the record could be the message or not, and the message is logged, marked `maybe_repeat`. Losing one that
@@ -68,44 +71,58 @@ def content_of(payload: bytes) -> bytes:
 class Redeliveries:
     """The last logged messages of the session, and the verdict on what the broker sends again.
 
-    `waited_for` is how many logged messages the broker may have been waiting for when the last connection ended.
-    `tail` is what was read back from the log, at least the last `WINDOW * waited_for` records that are not marked;
-    `whole`: it reaches back to the session's start. `complete`: nothing that matters is missing; where the log was
-    cut off (retention), a redelivery that is not found may be missing from it.
+    `limit` is how many messages are taken at most ahead of those that the broker is known to have acknowledged;
+    `carried` how many logged messages it may have been waiting for when the last connection ended. `tail` is what was
+    read back from the log, at least the last `WINDOW * carried` records that are not marked; `whole`: it reaches back
+    to the session's start. `complete`: nothing that matters is missing; where the log was cut off (retention), a
+    redelivery that is not found may be missing from it.
     """
 
     def __init__(
         self,
-        receive_maximum: int,
+        limit: int,
         tail: Iterable[Logged] = (),
         *,
-        waited_for: int = 0,
+        carried: int = 0,
         whole: bool = True,
         complete: bool = True,
     ) -> None:
-        self._receive_maximum = receive_maximum
+        self._limit = self._holes = limit
         self._past = sorted(tail, key=lambda one: (one.inc, one.order))
         self._whole = whole
         self._complete = complete
         self._recent: deque[Recent] = deque()
         self._last_excused: dict[int, int] = {}
         self._waiting: dict[int, Logged] | None = None
-        self._begin_connection(waited_for, unacknowledged=0)
+        self._begin_connection(carried, unacknowledged=0)
 
-    def reconnected(self, unacknowledged: int) -> None:
-        """A new connection to the same session. The last `unacknowledged` that were logged had no PUBACK from us."""
-        self._begin_connection(self.waited_for, unacknowledged)
+    def reconnected(self, unacknowledged: int, unconfirmed: int) -> None:
+        """A new connection to the same session.
+
+        The last `unacknowledged` that were logged had no PUBACK from us; of `unconfirmed` taken messages it is not
+        known that the broker has one.
+        """
+        self._begin_connection(min(self._carried + unconfirmed, IDENTIFIERS), unacknowledged)
 
     @property
     def waited_for(self) -> int:
-        """How many logged messages the broker may be waiting for: what it carried over, and the receive maximum.
+        """How many logged messages the broker may be waiting for, at any time in this connection."""
+        return min(self._carried + self._limit, IDENTIFIERS)
 
-        What it carried over is known when a first sending has come after it.
-        """
+    @property
+    def first_sending_seen(self) -> bool:
+        """Whether a message was logged that came for the first time: all that was carried over came before it."""
         last = self._recent[-1] if self._recent else None
-        counted = last is not None and last is not self._last_before and not last[3]
-        carried = self._seen_again if counted else self._carried
-        return min(carried + self._receive_maximum, IDENTIFIERS)
+        return last is not None and last is not self._last_before and not last[3]
+
+    def take_further_ahead(self, limit: int) -> None:
+        """From now on so many messages are taken ahead of those that the broker is known to have acknowledged."""
+        self._limit = limit
+        self._remember(WINDOW * self.waited_for)
+
+    def carried_over(self) -> None:
+        """The broker is known to have the acknowledgement of all that was carried over into this connection."""
+        self._carried = 0
 
     def logged(self, mid: int, topic: bytes, payload: bytes, dup: bool, marked: bool = False) -> None:
         """Remember a QoS 1 message that goes to the log, in order of arrival; `marked`: as `maybe_repeat`."""
@@ -117,9 +134,9 @@ class Redeliveries:
         """The verdict on a message with DUP=1. A REPEAT excuses its record: the next equal one is not excused by it."""
         if self._waiting is None:
             self._waiting = self._records_waited_for()
-        self._seen_again += 1
-        record = self._waiting.get(mid)
+        record = self._waiting.get(mid) if self._new <= self._holes else None
         if record is None or record.topic != topic or record.content != content_of(payload):
+            self._new += 1
             return Verdict.NEW if self._complete else Verdict.MAYBE
         del self._waiting[mid]
         in_order = record.order > self._last_excused.get(record.inc, -1)
@@ -130,19 +147,19 @@ class Redeliveries:
 
     def _begin_connection(self, carried: int, unacknowledged: int) -> None:
         self._carried, self._unacknowledged = carried, unacknowledged
-        self._seen_again = 0
+        self._limit, self._new = self._holes, 0
         self._last_before = self._recent[-1] if self._recent else None
         self._last_excused, self._waiting = {}, None
-        self._remember(WINDOW * min(carried + self._receive_maximum, IDENTIFIERS))
+        self._remember(WINDOW * self.waited_for)
 
     def _remember(self, count: int) -> None:
-        """Never less than before: a connection that was cut short may have left as many waited for as the last."""
+        """Never less than before: what was carried over has to stay."""
         self._recent = deque(self._recent, maxlen=max(count, self._recent.maxlen or 0))
 
     def _records_waited_for(self) -> dict[int, Logged]:
         """By identifier, the records whose acknowledgement the broker may not have."""
         whole = self._whole and len(self._recent) != self._recent.maxlen
-        room = min(self._carried + self._receive_maximum, IDENTIFIERS // 2)
+        room = min(self.waited_for, IDENTIFIERS // 2)
         records = with_certainty([*self._past, *self._recent_records()], room, whole)
         first_unsent = len(records) - self._unacknowledged
         known = [replace(one, certain=True) if at >= first_unsent else one for at, one in enumerate(records)]

@@ -16,6 +16,7 @@ from edge_assets.bridge.kafka_out import Control
 from edge_assets.bridge.mqtt_in import MqttIn
 from edge_assets.bridge.redelivery import Redeliveries
 from edge_assets.log_record import BARRIER_KEY
+from edge_assets.settings import Settings
 
 HOUR_US = 3_600_000_000
 
@@ -50,6 +51,8 @@ class Session:
         self._subscribed = self._memory.settled
         """whether the session that the broker has is the one whose filters the memory holds"""
         self._subscribed_before = False
+        self._carried_until: int | None = None
+        """so many PUBACKs of this connection acknowledge all that was carried over into it"""
         mqtt.on_open = self.connecting
 
     @property
@@ -72,15 +75,41 @@ class Session:
         if self.stage is Stage.SUBSCRIBING and self._mqtt.subscribed is not None:
             self._granted(self._mqtt.subscribed)
 
-    def lost(self, unacknowledged: int) -> None:
-        """The connection is gone; so many logged QoS 1 messages had no PUBACK."""
-        self.seen()
+    def lost(self, unacknowledged: int, unconfirmed: int) -> None:
+        """The connection is gone. See `Redeliveries.reconnected`."""
+        self._save()
         self._away_since_us = max(self._away_since_us, self._memory.seen_us)
         self.stage = Stage.AWAY
-        self.redeliveries.reconnected(unacknowledged)
+        self.redeliveries.reconnected(unacknowledged, unconfirmed)
+        self._carried_until = None
 
-    def seen(self) -> None:
-        """Remember that a bridge is connected now."""
+    def seen(self, pending: int) -> None:
+        """Remember that a bridge is connected now, and what the broker may be waiting for; to be called now and then.
+
+        `pending`: messages that were taken and not acknowledged yet.
+        """
+        if self.stage is not Stage.AWAY:
+            self._settle_what_was_carried_over(pending)
+            self._mqtt.ask()
+        self._save()
+
+    def take_further_ahead(self, limit: int) -> None:
+        """Take more messages ahead of the broker's confirmation: first it is remembered that there may be so many.
+
+        A broker's answer comes behind all that it has sent already, and after a crash that can be its whole queue.
+        """
+        self.redeliveries.take_further_ahead(limit)
+        self._memory.waited_for = self.redeliveries.waited_for
+        self._memory.save(self._incarnation.settings)
+
+    def _settle_what_was_carried_over(self, pending: int) -> None:
+        """Once a first sending was seen, all that was carried over is acknowledged with what is pending then."""
+        if self._carried_until is None and self.redeliveries.first_sending_seen:
+            self._carried_until = self._mqtt.acknowledged + pending
+        elif self._carried_until is not None and self._mqtt.confirmed >= self._carried_until:
+            self.redeliveries.carried_over()
+
+    def _save(self) -> None:
         if self.stage is Stage.SETTLED:
             self._memory.seen_us = self._incarnation.clock.now()[0]
             self._memory.waited_for = self.redeliveries.waited_for
@@ -101,7 +130,7 @@ class Session:
         memory, incarnation = self._memory, self._incarnation
         self.epoch = memory.epoch = secrets.token_hex(4)
         memory.broker, memory.filters = self._broker, []
-        self.redeliveries = Redeliveries(incarnation.settings.mqtt.max_inflight, whole=is_new, complete=is_new)
+        self.redeliveries = Redeliveries(taken_ahead(incarnation.settings), whole=is_new, complete=is_new)
         memory.waited_for = self.redeliveries.waited_for
         memory.save(incarnation.settings)
         barrier = incarnation.barrier(self.epoch, self._away_since_us)
@@ -145,13 +174,21 @@ def _from_the_log(incarnation: Incarnation) -> Redeliveries:
     """
     tail, memory, settings = incarnation.tail, incarnation.memory, incarnation.settings
     if tail.epoch != memory.epoch:  # the session was named, and its bridge killed before it was subscribed
-        return Redeliveries(settings.mqtt.max_inflight)
+        return Redeliveries(taken_ahead(settings))
     last_us = max(memory.seen_us, tail.last_at_us)
     outlived = incarnation.clock.now()[0] - last_us > settings.kafka.retention_hours * HOUR_US
     return Redeliveries(
-        settings.mqtt.max_inflight,
+        taken_ahead(settings),
         tail.records,
-        waited_for=memory.waited_for,
+        carried=memory.waited_for,
         whole=tail.whole,
         complete=not (tail.cut_off and outlived),
     )
+
+
+def taken_ahead(settings: Settings) -> int:
+    """How many messages are taken ahead of those that the broker is known to have acknowledged.
+
+    Twice what it sends ahead of the acknowledgements, so that asking costs no time.
+    """
+    return 2 * settings.mqtt.max_inflight

@@ -118,4 +118,4 @@ def test_connection_cut_at_random_moments_and_acknowledgements_lost(settings, mo
                     bridge.start(connected=False)
         with bridge.keep():
             check(settings, load, constant)
-            assert bridge.status()["maybe_repeat"] == 0
+            assert wait_for(bridge.status, lambda status: "maybe_repeat" in status)["maybe_repeat"] == 0
