@@ -166,7 +166,8 @@ def decode_in_spark(
         readings = defaultdict(list)
         for row in decode.readings_of(decoded, lookup, settings).collect():
             readings[_position(row)].append(row)
-        counts = {_position(row): (row.readings, row.refused) for row in decode.counts_of(decoded, lookup).collect()}
+        counted = decoded.join(decode.counts_of(decoded, lookup), "row").collect()
+        counts = {_position(row): (row.readings, row.refused) for row in counted}
     finally:
         decoded.unpersist()
         lookup.forget()

@@ -12,13 +12,13 @@
 7. force it all to the disk.
 
 A batch that died between 4 and 5 is derived again from `bronze.events`, with the registry that its commit names,
-and under its own number: what had been committed is passed over by Delta.
+and under its own number: a table whose newest commit has that number is passed over.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from edge_assets.stream import control, decode
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
 from edge_assets.stream.lake import Lake, Note, Place
 from edge_assets.stream.registry import BadRegistry, Registry, Source
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, OUTCOMES, READINGS
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, OUTCOMES, READINGS, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_PENDING_NAMES = 1_000
+
+DERIVED = {DEAD_LETTERS: "dead_letter", READINGS: "read"}
+"""the tables that follow from bronze, and the outcome whose records they hold"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Summary:
     ends: Mapping[Place, int]
     last_received_us: int
     pending: frozenset[str]
+    nested: bool
+    """whether some payload may have objects or lists within"""
 
 
 class BatchWriter:
@@ -79,10 +84,9 @@ class BatchWriter:
             batch, positions = self._lake.positions_from_rows()
             note = Note(batch, positions)
         self.note = note
-        if note.batch and self._last_batch(READINGS) < note.batch:
-            self._derive_again(note)
+        self._derive_again(note)
         self._know(self._lake.read_registry())
-        # A number that any table has seen is spent, even where bronze has not: Delta would pass its rows over.
+        # A number that any table has seen is spent, even where bronze has not: one batch, one number.
         spent = max(self._last_batch(table) for table in (BRONZE_EVENTS, DEAD_LETTERS, READINGS, DEVICES))
         self.note = replace(self.note, batch=max(spent, self.note.batch))
         self.resolve_pending()
@@ -92,12 +96,16 @@ class BatchWriter:
         return note.batch if note else 0
 
     def _derive_again(self, note: Note) -> None:
+        """Finish the batch of a commit in bronze, in those tables that have not got it."""
+        missing = [table for table in DERIVED if self._last_batch(table) < note.batch]
+        if READINGS not in missing:  # it is written last
+            return
         log.warning("batch %d was not finished: deriving it again from bronze.events", note.batch)
         registry = self._lake.read_registry(note.registry_version)
         lookup = registry.lookup(self._spark)
         records = self._lake.read(BRONZE_EVENTS).where(F.col("batch") == note.batch).select(*RECORD_COLUMNS)
         decoded = decode.decode(records, lookup, note.knowledge, self._settings)
-        self._write_derived(decoded, lookup, note)
+        self._write_derived(decoded, lookup, note, missing)
 
     # -- each batch ----------------------------------------------------------------------------------------------
 
@@ -134,12 +142,13 @@ class BatchWriter:
         for name in sorted(summary.pending)[: MAX_PENDING_NAMES - len(pending)]:
             pending.setdefault(name, day)
         note = replace(note, positions={**note.positions, **summary.ends}, pending=pending)
-        bronze = self._bronze(decoded).withColumn("batch", F.lit(note.batch).cast("bigint"))
+        bronze = self._bronze(decoded, summary.nested, f"{_number(note.batch)} AS batch")
         told = Observation()
-        sums = (F.sum(name).alias(name) for name in ("readings", "refused"))
-        self._lake.append(BRONZE_EVENTS, bronze.observe(told, *sums), note)
+        bronze = bronze.observe(told, *map(F.expr, ("sum(readings) AS readings", "sum(refused) AS refused")))
+        self._lake.append(BRONZE_EVENTS, bronze, note)
         self.note = note
-        self._write_derived(decoded, self._lookup, note, summary)
+        tables = [table for table, outcome in DERIVED.items() if summary.outcomes.get(outcome)]
+        self._write_derived(decoded, self._lookup, note, tables, nested=summary.nested)
         self._last_received_us = max(self._last_received_us, summary.last_received_us)
         self.written["records"] += summary.records
         for name, number in told.get.items():
@@ -148,12 +157,15 @@ class BatchWriter:
             self.written[outcome] += number
         return summary
 
-    def _write_derived(self, decoded: DataFrame, lookup: Lookup, note: Note, summary: Summary | None = None) -> None:
-        """Everything that follows from a batch's rows in bronze. `silver.readings` is last: it ends the batch."""
-        if summary is None or summary.outcomes.get("dead_letter"):
+    def _write_derived(
+        self, decoded: DataFrame, lookup: Lookup, note: Note, tables: Collection[Table], *, nested: bool = True
+    ) -> None:
+        """What follows from a batch's rows in bronze. `silver.readings` is last: it ends the batch."""
+        if DEAD_LETTERS in tables:
             self._lake.append(DEAD_LETTERS, _dead_letters(decoded, note.batch), note)
-        if summary is None or summary.outcomes.get("read"):
-            self._lake.append(READINGS, decode.readings_of(decoded, lookup, self._settings), note)
+        if READINGS in tables:
+            readings = decode.readings_of(decoded, lookup, self._settings, nested=nested)
+            self._lake.append(READINGS, readings, note)
 
     # -- learning ------------------------------------------------------------------------------------------------
 
@@ -249,28 +261,26 @@ class BatchWriter:
         finally:
             decoded.unpersist()
 
-    def _bronze(self, decoded: DataFrame) -> DataFrame:
+    def _bronze(self, decoded: DataFrame, nested: bool = True, *more: str) -> DataFrame:
         """Decoded records with the numbers of their readings and of their refused properties."""
-        counts = decode.counts_of(decoded, self._lookup)
-        joined = decoded.join(F.broadcast(counts), POSITION_COLUMNS, "left")
-        return joined.withColumns({name: F.coalesce(name, F.lit(0)) for name in ("readings", "refused")})
+        counts = decode.counts_of(decoded, self._lookup, nested=nested)
+        joined = decoded.join(F.broadcast(counts).alias("n"), "row", "left")
+        numbers = (f"coalesce(n.{name}, 0) AS {name}" for name in ("readings", "refused"))
+        return joined.selectExpr(*decoded.columns, *numbers, *more)
 
 
 def _summarise(decoded: DataFrame) -> Summary:
     """One small aggregate, which also fills the cache that the writes then read."""
-    teaching = F.col("kind").isin("registry", "control")
-    pending = F.when(F.col("pending") & F.col("properties").isNotNull(), F.col("device_name"))
-    rows = (
-        decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
-        .agg(
-            F.count(F.lit(1)).alias("records"),
-            F.max("kafka_offset").alias("last"),
-            F.max(F.unix_micros("received_at")).alias("received"),
-            F.count_if(teaching).alias("teaching"),
-            F.collect_set(pending).alias("pending"),
-        )
-        .collect()
+    aggregates = (
+        "count(1) AS records",
+        "max(kafka_offset) AS last",
+        "max(unix_micros(received_at)) AS received",
+        "count_if(kind IN ('registry', 'control')) AS teaching",
+        "collect_set(CASE WHEN pending AND properties IS NOT NULL THEN device_name END) AS pending",
+        "max(nested) AS nested",
     )
+    groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
+    rows = groups.agg(*map(F.expr, aggregates)).collect()
     outcomes: dict[str, int] = {}
     ends: dict[Place, int] = {}
     for row in rows:
@@ -284,18 +294,24 @@ def _summarise(decoded: DataFrame) -> Summary:
         ends=ends,
         last_received_us=max((row.received for row in rows), default=0),
         pending=frozenset(name for row in rows for name in row.pending),
+        nested=any(row.nested for row in rows),
     )
 
 
 def _dead_letters(decoded: DataFrame, batch: int) -> DataFrame:
-    words = F.create_map(*(F.lit(part) for pair in contract.REASONS.items() for part in pair))
-    return decoded.where("outcome = 'dead_letter'").withColumns(
-        {
-            "detail": F.try_element_at(words, F.col("reason")),
-            "decoder": F.lit(contract.DECODER),
-            "batch": F.lit(batch).cast("bigint"),
-        }
+    words = ", ".join(decode.text(part) for pair in contract.REASONS.items() for part in pair)
+    return decoded.where("outcome = 'dead_letter'").selectExpr(
+        "*",
+        f"try_element_at(map({words}), reason) AS detail",
+        f"{decode.text(contract.DECODER)} AS decoder",
+        f"{_number(batch)} AS batch",
     )
+
+
+def _number(number: int) -> str:
+    """A number that differs from batch to batch, as SQL. As a plain literal it would be compiled into the code of its
+    stage, which the JVM would then compile and optimise anew for each batch; an element of an array is passed to it."""
+    return f"get(array({number}L), CASE WHEN kafka_offset IS NULL THEN 1 ELSE 0 END)"
 
 
 def _day(micros: int) -> str:

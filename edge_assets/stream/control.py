@@ -10,11 +10,9 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import functions as F
-
 from edge_assets import log_record
 from edge_assets.settings import Settings
-from edge_assets.stream.decode import Fence, Knowledge, topics_of
+from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge, topics_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -27,15 +25,8 @@ KEPT_FENCES = 8
 def teaching(records: DataFrame, knowledge: Knowledge, settings: Settings) -> list[Any]:
     """The batch's teaching records, oldest first: position, key, payload, received_us."""
     plain = topics_of(records, knowledge, settings)
-    wanted = F.col("kind").isin("registry", "control") & (F.length("payload") > 0)
-    rows = plain.where(wanted).select(
-        "log_id",
-        "kafka_topic",
-        "kafka_partition",
-        "kafka_offset",
-        "key",
-        "payload",
-        F.unix_micros("received_at").alias("received_us"),
+    rows = plain.where("kind IN ('registry', 'control') AND length(payload) > 0").selectExpr(
+        *POSITION_COLUMNS, "key", "payload", "unix_micros(received_at) AS received_us"
     )
     return sorted(rows.collect(), key=lambda row: (row.received_us, row.kafka_partition, row.kafka_offset))
 

@@ -1,42 +1,45 @@
 """Records of the log → one outcome each, and the readings of those that were read. Spark's own functions only.
 
 `decode` keeps one row per record; `readings_of` unfolds it. The rules are those of `edge_assets.decoding.contract`;
-here they become Spark expressions, in the order in which they apply:
+here they become SQL expressions, in the order in which they apply:
 
     header → received time;  topic → what it speaks of;  payload → properties;  registry → device;
     property → value, text, quality, or refused;  all of it → outcome
+
+A rule is a line `name: expression` in one of the tables below; a later line may use the names of earlier ones. They are
+texts, not column objects, because a plan is made anew for each batch: a text reaches the JVM in one call, a tree of
+column objects in hundreds, and for a small batch that was two thirds of its time (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from edge_assets import log_record
 from edge_assets.decoding import contract
 from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.settings import Settings
-from edge_assets.tables import POSITION
+from edge_assets.tables import POSITION, READINGS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Fence", "Knowledge", "Lookup", "counts_of", "decode", "properties_of", "readings_of", "topics_of"]
+__all__ = ["Fence", "Knowledge", "Lookup", "counts_of", "decode", "properties_of", "readings_of", "text", "topics_of"]
 
 POSITION_COLUMNS = [column.name for column in POSITION]
 RECORD_COLUMNS = [*POSITION_COLUMNS, "kafka_time", "key", "payload", "header"]
 
-JSON = {"allowSingleQuotes": "false", "maxNestingDepth": str(contract.MAX_DEPTH + 1)}
-"""Spark's JSON parser, made as strict as it can be; one more level, for the list that is put around a payload."""
-NOT_NUMBERS = [f'"{word}"' for word in contract.NOT_NUMBERS]
-"""How its parser gives the words that stand in a number's place, and numbers beyond a double."""
+JSONISH = r"^\s*[{\[]"
 
 # Marks within names and texts while they are taken apart; neither comes out.
 _TEXT, _LEVEL = contract.TEXT_MARK, contract.LEVEL_MARK
+
+Rules = dict[str, str]
+"""column → SQL expression, which may use the columns before it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,416 +57,412 @@ class Lookup:
         self.properties.unpersist()
 
 
+# -- records -------------------------------------------------------------------------------------------------------
+
+
 def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings: Settings) -> DataFrame:
     """One row per record: `RECORD_COLUMNS` and
 
     received_at, date, kind, outcome, reason, device_id, device_name, model, entry (of the registry),
-    pending, event_time, event_time_source, the marks time_implausible, unsynchronised, maybe_repeat, and
-    properties (map of texts; null unless the record was read).
+    pending, event_time, event_time_source, the marks time_implausible, unsynchronised, maybe_repeat,
+    nested (some property's value may be an object or a list), properties (map of texts; null unless the record was
+    read), and row (a number within this frame; persist the frame where it is used twice).
     """
-    frame = topics_of(records, knowledge, settings)
-    frame = _with_properties(frame)
-    frame = _with_device(frame, registry.devices)
-    frame = _with_event_time(frame, settings)
-    return _with_outcome(frame, knowledge)
+    rules = {**_header(knowledge), **_topic(settings), **_payload(), **_event_time(settings)}
+    spoken = _with(records, rules).alias("r")
+    # The registry's entry that was valid when the record was received.
+    owner = F.expr(
+        "d.base_topic = r.base AND d.name = r.device_name"
+        " AND (d.valid_from IS NULL OR d.valid_from <= r.received_at)"
+        " AND (d.valid_to IS NULL OR r.received_at < d.valid_to)"
+    )
+    joined = spoken.join(F.broadcast(registry.devices).alias("d"), owner, "left")
+    return joined.selectExpr(
+        *POSITION_COLUMNS,
+        "kafka_time",
+        "make_valid_utf8(key) AS key",  # no reader of the tables takes anything else
+        "payload",
+        "header",
+        "received_at",
+        "date",
+        "kind",
+        f"{_verdict(knowledge)} AS verdict",
+        "substring_index(verdict, '/', 1) AS outcome",
+        "CASE WHEN contains(verdict, '/') THEN substring_index(verdict, '/', -1) END AS reason",
+        "coalesce(d.device_id, r.device_name) AS device_id",
+        "device_name",
+        "model",
+        "entry",
+        "d.device_id IS NULL AS pending",
+        "event_time",
+        "event_time_source",
+        "time_implausible",
+        "unsynchronised",
+        "maybe_repeat",
+        "nested",
+        "CASE WHEN outcome = 'read' AND kind <> 'registry' THEN told END AS properties",
+        "monotonically_increasing_id() AS row",
+    ).drop("verdict")
 
 
 def topics_of(records: DataFrame, knowledge: Knowledge, settings: Settings) -> DataFrame:
     """One row per record: `RECORD_COLUMNS`, what the header says, and the topic's `kind`, `base` and `rest`."""
-    return _with_topic(_with_header(records, knowledge), settings)
+    return _with(records, {**_header(knowledge), **_topic(settings)})
 
 
-def properties_of(decoded: DataFrame, registry: Lookup) -> DataFrame:
-    """One row per property of a record that was read, nested ones flattened: the record's columns and
+def _with(frame: DataFrame, rules: Rules) -> DataFrame:
+    return frame.selectExpr("*", *_columns(rules))
 
-    measurement, value, text, unit, implausible, refused (it is no reading).
+
+def _columns(rules: Rules) -> list[str]:
+    return [f"{expression} AS {name}" for name, expression in rules.items()]
+
+
+def _header(knowledge: Knowledge) -> Rules:
+    """What the bridge knew: received_at, date, unsynchronised, retain, maybe_repeat, by, inc.
+
+    A foreign producer may write anything: what is not a header of ours leaves nulls, never an exception.
     """
-    rows = decoded.where("properties is not null").select("*", F.explode("properties").alias("p0", "v0"))
-    measured = F.col("v0").isNotNull() & ~F.col("p0").isin(*contract.NOT_MEASUREMENTS)
-    for name in contract.NOT_MEASUREMENTS:
-        measured = measured & ~F.startswith("p0", F.lit(name + _LEVEL))
-    rows = rows.where(measured).drop("properties")
-    rows = rows.withColumn("p0", _own_name(F.col("p0")))
-    for depth in range(contract.NESTING):
-        rows = _unfold(rows, depth)
-    rows = _with_name_and_text(rows)
-    return _with_values(rows.join(F.broadcast(registry.properties), ["entry", "measurement"], "left"))
-
-
-def readings_of(decoded: DataFrame, registry: Lookup, settings: Settings) -> DataFrame:
-    """One row per reading, in the columns of `silver.readings`."""
-    return (
-        properties_of(decoded, registry)
-        .where("not refused")
-        .select(
-            F.lit(settings.site).alias("site"),
-            "device_id",
-            "device_name",
-            "model",
-            "measurement",
-            "value",
-            "text",
-            "unit",
-            "event_time",
-            "event_time_source",
-            _quality().alias("quality"),
-            "pending",
-            *POSITION_COLUMNS,
-            "received_at",
-            "date",
-        )
-    )
-
-
-def counts_of(decoded: DataFrame, registry: Lookup) -> DataFrame:
-    """One row per record that was read and has properties: its position, readings (int), refused (int)."""
-    refused = F.col("refused").cast("int")
-    return (
-        properties_of(decoded, registry)
-        .groupBy(*POSITION_COLUMNS)
-        .agg(F.sum(1 - refused).cast("int").alias("readings"), F.sum(refused).cast("int").alias("refused"))
-    )
-
-
-def _with_header(records: DataFrame, knowledge: Knowledge) -> DataFrame:
-    # A foreign producer may write anything: what is not a header of ours leaves nulls, never an exception.
-    header = F.str_to_map(F.coalesce("header", F.lit("")), F.lit(" "), F.lit("="))
-    frame = records.withColumn("h", header)
-
-    def number(name: str, kind: str) -> Column:
-        return F.col("h")[name].try_cast(kind)
-
-    at = _within_times(number("at", "bigint"))
-    unsynchronised = F.coalesce(F.col("h")["sync"] == "0", F.lit(False))
+    doubted = "coalesce(h['sync'] = '0', false)"
+    rules = {
+        "h": "str_to_map(coalesce(header, ''), ' ', '=')",
+        "at": "try_cast(h['at'] AS bigint)",
+    }
     if knowledge.clocks:
-        offsets = F.create_map(*(F.lit(part) for pair in knowledge.clocks.items() for part in pair))
-        offset = F.try_element_at(offsets, F.col("h")["boot"])
-        true_time = _within_times(F.try_add(number("mono", "bigint"), offset))
-        at = F.when(unsynchronised, F.coalesce(true_time, at)).otherwise(at)
-        unsynchronised = unsynchronised & true_time.isNull()
-    return frame.select(
-        *RECORD_COLUMNS,
-        F.coalesce(F.timestamp_micros(at), F.col("kafka_time")).alias("received_at"),
-        unsynchronised.alias("unsynchronised"),
-        F.coalesce(F.col("h")["retain"] == "1", F.lit(False)).alias("retain"),
-        F.coalesce(F.col("h")["rep"] == "1", F.lit(False)).alias("maybe_repeat"),
-        F.coalesce(F.col("h")["by"], F.lit("")).alias("by"),
-        number("inc", "bigint").alias("inc"),
-    ).withColumn("date", F.to_date("received_at"))
+        offsets = ", ".join(f"{text(boot)}, {offset}L" for boot, offset in knowledge.clocks.items())
+        rules |= {
+            "mended": f"try_add(try_cast(h['mono'] AS bigint), try_element_at(map({offsets}), h['boot']))",
+            "true_at": _within_times("mended"),
+            "unsynchronised": f"{doubted} AND true_at IS NULL",
+            "received_us": f"CASE WHEN {doubted} THEN coalesce(true_at, {_within_times('at')}) "
+            f"ELSE {_within_times('at')} END",
+        }
+    else:
+        rules |= {"unsynchronised": doubted, "received_us": _within_times("at")}
+    return {
+        **rules,
+        "received_at": "coalesce(timestamp_micros(received_us), kafka_time)",
+        "date": "to_date(received_at)",
+        "retain": "coalesce(h['retain'] = '1', false)",
+        "maybe_repeat": "coalesce(h['rep'] = '1', false)",
+        "by": "coalesce(h['by'], '')",
+        "inc": "try_cast(h['inc'] AS bigint)",
+    }
 
 
-def _within_times(micros: Column) -> Column:
-    return F.when(micros.between(*contract.RECEIVED_MICROS), micros)
+def _within_times(micros: str) -> str:
+    first, last = contract.RECEIVED_MICROS
+    return f"CASE WHEN {micros} BETWEEN {first}L AND {last}L THEN {micros} END"
 
 
-def _with_topic(frame: DataFrame, settings: Settings) -> DataFrame:
+def _topic(settings: Settings) -> Rules:
     """`base` and `rest` of the topic, and its `kind`:
     control, oversize, discovery, foreign, bridge, registry, command, availability or state."""
-    key = F.coalesce("key", F.lit(""))
-    base = F.lit(None).cast("string")
-    for topic in sorted(settings.stream.base_topics, key=len):  # the longest that fits wins
-        base = F.when(F.startswith(key, F.lit(topic + "/")), F.lit(topic)).otherwise(base)
-    frame = frame.withColumn("base", base)
-    rest = F.substr(key, F.length("base") + 2)
-    frame = frame.withColumn("rest", rest)
-    rest = F.col("rest")
-    command = F.lit(False)
-    for word in contract.COMMANDS:
-        command = command | F.endswith(rest, F.lit(word)) | F.contains(rest, F.lit(word + "/"))
-    kind = (
-        F.when(F.startswith(key, F.lit(log_record.CONTROL_PREFIX)), "control")
-        .when(F.col("kafka_topic") == settings.bridge.dead_letter_topic, "oversize")
-        .when(F.col("base").isNull() & F.startswith(key, F.lit(contract.DISCOVERY_PREFIX)), "discovery")
-        .when(F.col("base").isNull(), "foreign")
-        .when(rest.isin("bridge/devices", "bridge/groups"), "registry")
-        .when(F.startswith(rest, F.lit("bridge/")), "bridge")
-        .when(command, "command")
-        .when(F.endswith(rest, F.lit("/" + contract.AVAILABILITY)), "availability")
-        .otherwise("state")
+    longest_first = sorted(settings.stream.base_topics, key=len, reverse=True)
+    bases = " ".join(f"WHEN startswith(key, {text(base + '/')}) THEN {text(base)}" for base in longest_first)
+    command = " OR ".join(
+        f"endswith(rest, {text(word)}) OR contains(rest, {text(word + '/')})" for word in contract.COMMANDS
     )
-    return frame.withColumn("kind", kind)
+    return {
+        "base": f"CASE {bases} END" if bases else "CAST(NULL AS string)",
+        "rest": "substr(key, length(base) + 2)",
+        "kind": f"""CASE
+            WHEN startswith(key, {text(log_record.CONTROL_PREFIX)}) THEN 'control'
+            WHEN kafka_topic = {text(settings.bridge.dead_letter_topic)} THEN 'oversize'
+            WHEN base IS NULL AND startswith(key, {text(contract.DISCOVERY_PREFIX)}) THEN 'discovery'
+            WHEN base IS NULL THEN 'foreign'
+            WHEN rest IN ('bridge/devices', 'bridge/groups') THEN 'registry'
+            WHEN startswith(rest, 'bridge/') THEN 'bridge'
+            WHEN {command} THEN 'command'
+            WHEN endswith(rest, '/{contract.AVAILABILITY}') THEN 'availability'
+            ELSE 'state' END""",
+    }
 
 
-def _with_properties(frame: DataFrame) -> DataFrame:
-    """`properties` (map of texts, objects within still as JSON), `device_name`, `problem`."""
-    kind, rest = F.col("kind"), F.col("rest")
-    readable = F.is_valid_utf8("payload") & F.is_valid_utf8("key") & ~F.contains("key", F.lit(contract.NOT_TEXT))
-    frame = frame.withColumns(
-        {
-            "empty": F.coalesce(F.length("payload"), F.lit(0)) == 0,
-            "body": F.when(readable, F.col("payload").cast("string")),
-            "speaks": kind.isin("state", "availability"),
-        }
-    )
-    body = F.col("body")
-    frame = frame.withColumn("jsonish", F.coalesce(F.col("speaks") & body.rlike(r"^\s*[{\[]"), F.lit(False)))
-    jsonish = F.col("jsonish")
-    frame = frame.withColumn(
-        "parsed", F.when(jsonish, F.from_json(_in_a_list(body), "array<map<string,string>>", JSON))
-    )
-    whole = (F.size("parsed") == 2) & F.get("parsed", F.lit(1)).isNull()
-    frame = frame.withColumn("object", F.when(whole, F.get("parsed", F.lit(0))))
-
-    last = F.substring_index("rest", "/", -1)
-    before_last = F.expr("left(rest, length(rest) - length(substring_index(rest, '/', -1)) - 1)")
-    attribute = (kind == "state") & ~jsonish & F.contains(rest, F.lit("/"))
-    availability = F.when(jsonish, F.try_element_at("object", F.lit("state"))).otherwise(F.trim(body))
-    frame = frame.withColumns(
-        {
-            "attribute": attribute,
-            "availability": F.when(kind == "availability", availability),
-            "device_name": F.when((kind == "availability") | attribute, before_last).otherwise(rest),
-        }
-    )
-    attribute, availability = F.col("attribute"), F.col("availability")
-    properties = (
-        F.when(kind == "availability", F.create_map(F.lit(contract.AVAILABILITY), availability))
-        .when(attribute, F.create_map(_attribute_name(last), body))
-        .otherwise(F.col("object"))
-    )
-    known = F.coalesce(availability.isin(*contract.AVAILABILITY_VALUES), F.lit(False))
-    problem = (
-        F.when(F.col("empty") | ~kind.isin("state", "availability", "registry"), None)
-        .when(body.isNull(), "not_utf8")
-        .when(~F.col("speaks"), None)
-        .when(F.col("device_name") == "", "no_device")
-        .when(jsonish & F.col("object").isNull(), "bad_json")
-        .when(_names_twice(F.col("object")), "duplicate_keys")
-        .when((kind == "availability") & ~known, "bad_availability")
-        .when((kind == "state") & ~jsonish & ~attribute, "not_an_object")
-    )
-    return frame.withColumns({"properties": properties, "problem": problem})
+def _payload() -> Rules:
+    """`told` (properties as a map of texts, objects within still as JSON), `object` (the payload's own), `device_name`,
+    `empty`, `nested`, and `problem`: why it was not understood."""
+    readable = f"is_valid_utf8(payload) AND is_valid_utf8(key) AND NOT contains(key, {text(contract.NOT_TEXT)})"
+    words = _list(contract.AVAILABILITY_VALUES)
+    return {
+        "empty": "coalesce(length(payload), 0) = 0",
+        "body": f"CASE WHEN {readable} THEN CAST(payload AS string) END",
+        "speaks": "kind IN ('state', 'availability')",
+        "jsonish": f"coalesce(speaks AND body RLIKE {text(JSONISH)}, false)",
+        "nested": "coalesce(contains(substr(body, 2), '{') OR contains(substr(body, 2), '['), false)",
+        # The payload is the first of two members of a list: whatever follows its object is an error then, which
+        # Spark's parser otherwise passes over.
+        "members": f"CASE WHEN jsonish THEN {_parsed(_in_a_list('body'), 'array<map<string,string>>')} END",
+        "object": "CASE WHEN size(members) = 2 AND get(members, 1) IS NULL THEN get(members, 0) END",
+        "attribute": "kind = 'state' AND NOT jsonish AND contains(rest, '/')",
+        "availability": "CASE WHEN kind = 'availability' THEN "
+        "CASE WHEN jsonish THEN try_element_at(object, 'state') ELSE trim(body) END END",
+        "last_level": "substring_index(rest, '/', -1)",
+        "device_name": "CASE WHEN kind = 'availability' OR attribute "
+        "THEN left(rest, length(rest) - length(last_level) - 1) ELSE rest END",
+        "told": f"""CASE
+            WHEN kind = 'availability' THEN map('{contract.AVAILABILITY}', availability)
+            WHEN attribute THEN map({_attribute_name("last_level")}, body)
+            ELSE object END""",
+        # The order is the rule: the first that fits.
+        "problem": f"""CASE
+            WHEN empty OR kind NOT IN ('state', 'availability', 'registry') THEN NULL
+            WHEN body IS NULL THEN 'not_utf8'
+            WHEN NOT speaks THEN NULL
+            WHEN device_name = '' THEN 'no_device'
+            WHEN jsonish AND object IS NULL THEN 'bad_json'
+            WHEN {_names_twice("object")} THEN 'duplicate_keys'
+            WHEN kind = 'availability' AND NOT coalesce(availability IN ({words}), false) THEN 'bad_availability'
+            WHEN kind = 'state' AND NOT jsonish AND NOT attribute THEN 'not_an_object' END""",
+    }
 
 
-def _in_a_list(body: Column) -> Column:
-    """A payload as the first of two members of a list, so that whatever follows its object is an error, which
-    Spark's parser otherwise passes over. Texts that begin like an object or a list are marked: once they are
-    parsed, nothing else tells them from one. (A valid payload has `"{` and `"[` nowhere but within its texts.)"""
+def _parsed(json: str, schema: str) -> str:
+    """Spark's JSON parser, made as strict as it can be; one more level, for the list that is put around a payload."""
+    options = f"map('allowSingleQuotes', 'false', 'maxNestingDepth', '{contract.MAX_DEPTH + 1}')"
+    return f"from_json({json}, '{schema}', {options})"
+
+
+def _in_a_list(body: str) -> str:
+    """Texts that begin like an object or a list are marked: once they are parsed, nothing else tells them from one.
+    (A valid payload has `"{` and `"[` nowhere but within its texts.)"""
     for sign in "{[":
-        body = F.replace(body, F.lit(f'"{sign}'), F.lit(f'"{_TEXT}{sign}'))
-    return F.concat(F.lit("["), body, F.lit(",null]"))
+        marked = f'"{_TEXT}{sign}'
+        body = f"replace({body}, '\"{sign}', '{marked}')"
+    return f"concat('[', {body}, ',null]')"
 
 
-def _names_twice(properties: Column) -> Column:
-    names = F.map_keys(properties)
-    return F.size(names) != F.size(F.array_distinct(names))
+def _names_twice(properties: str) -> str:
+    return f"size(map_keys({properties})) <> size(array_distinct(map_keys({properties})))"
 
 
-def _attribute_name(last: Column) -> Column:
+def _attribute_name(last: str) -> str:
     """In attribute mode Zigbee2MQTT joins nested names with a dash; where one of them is empty, it is none."""
-    empty = F.contains(F.concat(F.lit("-"), last, F.lit("-")), F.lit("--"))
-    return F.when(empty, ".").otherwise(F.replace(last, F.lit("-"), F.lit(_LEVEL)))
+    return f"CASE WHEN contains(concat('-', {last}, '-'), '--') THEN '.' ELSE replace({last}, '-', '{_LEVEL}') END"
 
 
-def _own_name(name: Column) -> Column:
+def _event_time(settings: Settings) -> Rules:
+    past, future = settings.stream.event_time_past_hours * 3600, settings.stream.event_time_future_seconds
+    return {
+        "said": f"try_element_at(object, '{contract.TIME_PROPERTY}')",
+        "said_time": f"""CASE
+            WHEN {_is("said", contract.ISO_TIME)} THEN try_cast(said AS timestamp)
+            WHEN {_is("said", contract.EPOCH_MILLISECONDS)} THEN timestamp_millis(try_cast(said AS bigint)) END""",
+        "believed": f"coalesce(said_time BETWEEN received_at - INTERVAL '{past:.3f}' SECOND "
+        f"AND received_at + INTERVAL '{future:.3f}' SECOND, false)",
+        "event_time": "CASE WHEN believed THEN said_time ELSE received_at END",
+        "event_time_source": "CASE WHEN believed THEN 'payload' ELSE 'received' END",
+        "time_implausible": "said IS NOT NULL AND NOT believed",
+    }
+
+
+def _verdict(knowledge: Knowledge) -> str:
+    """`outcome` or `outcome/reason`. The order is the rule: the first that fits is the record's one outcome."""
+    return f"""CASE
+        WHEN {_is_fenced(knowledge.fences)} THEN 'ignored/fenced'
+        WHEN kind = 'control' THEN 'ignored/control'
+        WHEN kind = 'oversize' THEN 'dead_letter/oversize'
+        WHEN kind = 'discovery' THEN 'ignored/discovery'
+        WHEN kind = 'foreign' THEN 'dead_letter/no_decoder'
+        WHEN kind = 'bridge' THEN 'ignored/bridge'
+        WHEN kind = 'command' THEN 'ignored/command'
+        WHEN empty THEN 'tombstone'
+        WHEN problem IS NOT NULL THEN concat('dead_letter/', problem)
+        WHEN kind = 'registry' AND {_is_one_of(knowledge.bad_registry)} THEN 'dead_letter/bad_registry'
+        WHEN kind = 'registry' THEN 'read'
+        WHEN device_kind = 'group' THEN 'ignored/group'
+        WHEN retain AND event_time_source <> 'payload' THEN 'ignored/retained'
+        ELSE 'read' END"""
+
+
+def _is_fenced(fences: Sequence[Fence]) -> str:
+    """Whether a record is older than a barrier that lies before it in its partition."""
+    each = (
+        f"(log_id = {text(fence.log_id)} AND kafka_partition = {fence.kafka_partition}"
+        f" AND kafka_offset > {fence.kafka_offset}L AND by = {text(fence.bridge)}"
+        f" AND coalesce(inc, {fence.incarnation}L) < {fence.incarnation}L)"
+        for fence in fences
+    )
+    return " OR ".join(each) or "false"
+
+
+def _is_one_of(positions: frozenset[tuple[str, int, int]]) -> str:
+    """One comparison however many there are: a plan must not grow with what somebody sends."""
+    if not positions:
+        return "false"
+    place = "concat_ws(' ', log_id, CAST(kafka_partition AS string), CAST(kafka_offset AS string))"
+    return f"{place} IN ({_list(' '.join(map(str, position)) for position in sorted(positions))})"
+
+
+# -- properties ----------------------------------------------------------------------------------------------------
+
+
+def properties_of(decoded: DataFrame, registry: Lookup, columns: Sequence[str], *, nested: bool = True) -> DataFrame:
+    """One row per property of a record that was read, nested ones flattened: `columns` of the record and
+
+    measurement, value, text, unit, implausible, refused (it is no reading).
+
+    `nested`: whether there may be any; without, their part of the plan is left out, which a small batch feels.
+    """
+    carried = [*columns, "entry"]
+    unfolded = decoded.where("properties IS NOT NULL").selectExpr(
+        *carried, "nested", "explode(properties) AS (own_name, v0)"
+    )
+    about = " AND ".join(f"NOT startswith(own_name, '{name}{_LEVEL}')" for name in contract.NOT_MEASUREMENTS)
+    rows = unfolded.where(
+        f"v0 IS NOT NULL AND own_name NOT IN ({_list(contract.NOT_MEASUREMENTS)}) AND {about}"
+    ).selectExpr(*carried, "nested", f"{_own_name('own_name')} AS p0", "v0")
+    # Most properties are plain, and those have a way of their own: on the way of the others Spark parses JSON, and
+    # there it can't compile the steps into one, so that each row would be copied a dozen times.
+    structured = "nested AND (startswith(v0, '{') OR startswith(v0, '['))"
+    plain = rows.where(f"NOT ({structured})").selectExpr(*carried, *_named("p0"), "v0 AS said")
+    found = _with_values(plain, carried, registry)
+    if nested:
+        flattened = _flattened(rows.where(structured), carried)
+        found = found.union(_with_values(flattened, carried, registry))
+    return found.drop("entry")
+
+
+def readings_of(decoded: DataFrame, registry: Lookup, settings: Settings, *, nested: bool = True) -> DataFrame:
+    """One row per reading, in the columns of `silver.readings`."""
+    marks = ["time_implausible", "unsynchronised", "maybe_repeat"]
+    of_device = ["device_id", "device_name", "model"]
+    of_record = ["event_time", "event_time_source", "pending", *POSITION_COLUMNS, "received_at", "date"]
+    computed = {"site": text(settings.site), "quality": _quality()}
+    return (
+        properties_of(decoded, registry, [*of_device, *of_record, *marks], nested=nested)
+        .where("NOT refused")
+        .selectExpr(*(f"{computed.get(column.name, column.name)} AS {column.name}" for column in READINGS.columns))
+    )
+
+
+def counts_of(decoded: DataFrame, registry: Lookup, *, nested: bool = True) -> DataFrame:
+    """One row per record that was read and has properties: its row, readings (int), refused (int)."""
+    return (
+        properties_of(decoded, registry, ["row"], nested=nested)
+        .groupBy("row")
+        .agg(
+            F.expr("CAST(count_if(NOT refused) AS int) AS readings"),
+            F.expr("CAST(count_if(refused) AS int) AS refused"),
+        )
+    )
+
+
+def _own_name(name: str) -> str:
     """A name that cannot be told from a nested one gets a dot, by which it is known at the end."""
-    return F.when(name == "", ".").otherwise(name)
+    return f"CASE WHEN {name} = '' THEN '.' ELSE {name} END"
 
 
-def _unfold(rows: DataFrame, depth: int) -> DataFrame:
+def _named(name: str) -> list[str]:
+    """`measurement`, and `unnamed`: it is none."""
+    clean = f"replace(replace({name}, '{_TEXT}', ''), '{_LEVEL}', '.')"
+    return _columns({"measurement": clean, "unnamed": f"contains({name}, '.')"})
+
+
+def _flattened(rows: DataFrame, carried: Sequence[str]) -> DataFrame:
+    """Properties that are objects or lists, as plain ones; without what says nothing."""
+    for depth in range(contract.NESTING):
+        rows = _unfold(rows, carried, depth)
+    name, value = f"p{contract.NESTING}", f"v{contract.NESTING}"
+    members = f"array_join({_parsed(value, 'array<string>')}, ',', 'null')"
+    said = f"CASE WHEN startswith({value}, '[') THEN {members} ELSE {value} END AS said"
+    return rows.where(f"{value} IS NOT NULL AND {value} NOT IN ('{{}}', '[]')").selectExpr(
+        *carried, *_named(name), said
+    )
+
+
+def _unfold(rows: DataFrame, carried: Sequence[str], depth: int) -> DataFrame:
     """A property whose value is an object becomes its own properties, names joined with `_LEVEL`."""
     name, value = f"p{depth}", f"v{depth}"
-    rows = rows.withColumn(
-        "inner", F.when(F.startswith(value, F.lit("{")), F.from_json(value, "map<string,string>", JSON))
+    inner = f"CASE WHEN startswith({value}, '{{') THEN {_parsed(value, 'map<string,string>')} END AS inner"
+    spoilt = "map('', 'an object that names a property twice')"
+    unfolded = rows.selectExpr(*carried, name, value, inner).selectExpr(
+        *carried,
+        name,
+        value,
+        f"explode_outer(CASE WHEN {_names_twice('inner')} THEN {spoilt} ELSE inner END) AS (inner_name, inner_value)",
     )
-    spoilt = F.create_map(F.lit(""), F.lit("an object that names a property twice"))
-    inner = F.when(_names_twice(F.col("inner")), spoilt).otherwise(F.col("inner"))
-    rows = rows.select("*", F.explode_outer(inner).alias("inner_name", "inner_value"))
-    nested = F.col("inner_name").isNotNull()
-    joined = F.concat(name, F.lit(_LEVEL), _own_name(F.col("inner_name")))
-    return rows.select(
-        *(column for column in rows.columns if column not in (name, value, "inner", "inner_name", "inner_value")),
-        F.when(nested, joined).otherwise(F.col(name)).alias(f"p{depth + 1}"),
-        F.when(nested, F.col("inner_value")).otherwise(F.col(value)).alias(f"v{depth + 1}"),
-    )
-
-
-def _with_name_and_text(rows: DataFrame) -> DataFrame:
-    """`measurement`, `said`, and `unnamed` (its name is none); without what says nothing."""
-    name, value = f"p{contract.NESTING}", f"v{contract.NESTING}"
-    rows = rows.where(F.col(value).isNotNull() & ~F.col(value).isin("{}", "[]"))
-    members = F.array_join(F.from_json(value, "array<string>", JSON), ",", "null")
-    clean = F.replace(F.replace(name, F.lit(_TEXT), F.lit("")), F.lit(_LEVEL), F.lit("."))
-    return rows.select(
-        *(column for column in rows.columns if column not in (name, value)),
-        clean.alias("measurement"),
-        F.when(F.startswith(value, F.lit("[")), members).otherwise(F.col(value)).alias("said"),
-        F.contains(name, F.lit(".")).alias("unnamed"),
+    joined = f"concat({name}, '{_LEVEL}', {_own_name('inner_name')})"
+    return unfolded.selectExpr(
+        *carried,
+        f"CASE WHEN inner_name IS NOT NULL THEN {joined} ELSE {name} END AS p{depth + 1}",
+        f"CASE WHEN inner_name IS NOT NULL THEN inner_value ELSE {value} END AS v{depth + 1}",
     )
 
 
-def _with_device(frame: DataFrame, devices: DataFrame) -> DataFrame:
-    """The registry's entry that was valid when the record was received."""
-    d = F.broadcast(devices).alias("d")
-    r = frame.alias("r")
-    same = (
-        (F.col("d.base_topic") == F.col("r.base"))
-        & (F.col("d.name") == F.col("r.device_name"))
-        & (F.col("d.valid_from").isNull() | (F.col("d.valid_from") <= F.col("r.received_at")))
-        & (F.col("d.valid_to").isNull() | (F.col("r.received_at") < F.col("d.valid_to")))
-    )
-    joined = r.join(d, same, "left").select("r.*", "d.device_id", "d.model", "d.device_kind", "d.entry")
-    return joined.withColumn("pending", F.col("device_id").isNull()).withColumn(
-        "device_id", F.coalesce("device_id", "device_name")
+def _with_values(rows: DataFrame, carried: Sequence[str], registry: Lookup) -> DataFrame:
+    """(entry, measurement, said) → value, text, unit, implausible, refused: the rules of a single property."""
+    known = rows.join(F.broadcast(registry.properties), ["entry", "measurement"], "left")
+    return known.selectExpr("*", *_columns(_value())).selectExpr(
+        *carried,
+        "measurement",
+        "value",
+        "text",
+        "unit",
+        f"coalesce({_is_implausible()}, false) AS implausible",
+        "value IS NULL AND text IS NULL AS refused",
     )
 
 
-def _with_event_time(frame: DataFrame, settings: Settings) -> DataFrame:
-    said = F.try_element_at("object", F.lit(contract.TIME_PROPERTY))
-    frame = frame.withColumn("said", said)
-    said = F.col("said")
-    told = F.when(_is(said, contract.ISO_TIME), said.try_cast("timestamp")).when(
-        _is(said, contract.EPOCH_MILLISECONDS), F.timestamp_millis(said.try_cast("bigint"))
-    )
-    frame = frame.withColumn("told", told)
-    past = F.expr(f"interval '{settings.stream.event_time_past_hours * 3600:.3f}' second")
-    future = F.expr(f"interval '{settings.stream.event_time_future_seconds:.3f}' second")
-    plausible = F.col("told").between(F.col("received_at") - past, F.col("received_at") + future)
-    believed = F.coalesce(plausible, F.lit(False))
+def _value() -> Rules:
+    numeral, meant = _is("said", contract.NUMBER), _is("said", contract.LOOKS_LIKE_A_NUMBER)
+    available = " ".join(f"WHEN said = '{word}' THEN {value}D" for word, value in contract.AVAILABILITY_VALUES.items())
+    # How Spark's parser gives the words that stand in a number's place, and numbers beyond a double.
+    not_numbers = _list(f'"{word}"' for word in contract.NOT_NUMBERS)
+    return {
+        "is_a": "coalesce(type, 'unknown')",
+        "number": f"CASE WHEN {numeral} THEN try_cast(said AS double) END",
+        "flag": "CASE WHEN said = 'true' THEN 1D WHEN said = 'false' THEN 0D END",
+        "switched": "CASE WHEN said = value_on THEN 1D WHEN said = value_off THEN 0D END",
+        "never": f"unnamed OR coalesce(abs(number) = double('Infinity'), false) OR said IN ({not_numbers})",
+        "value": f"""CASE
+            WHEN never OR is_a IN ('enum', 'text') THEN NULL
+            WHEN is_a = 'numeric' THEN number
+            WHEN is_a = 'binary' THEN coalesce(flag, switched)
+            WHEN measurement = '{contract.AVAILABILITY}' THEN coalesce(number, flag, CASE {available} END)
+            ELSE coalesce(number, flag) END""",
+        "as_said": f"""CASE
+            WHEN never OR is_a = 'numeric' THEN NULL
+            WHEN is_a IN ('enum', 'text') THEN said
+            WHEN is_a = 'binary' THEN CASE WHEN flag IS NULL AND switched IS NOT NULL THEN said END
+            WHEN number IS NULL AND flag IS NULL AND NOT ({meant}) THEN said END""",
+        "text": f"replace(as_said, '{_TEXT}', '')",
+    }
+
+
+def _is_implausible() -> str:
+    sentinels = ", ".join(f"{number}D" for number in contract.SENTINELS)
+    undeclared = "NOT coalesce(value BETWEEN value_min AND value_max, false)"
     return (
-        frame.withColumn("event_time", F.when(believed, F.col("told")).otherwise(F.col("received_at")))
-        .withColumn("event_time_source", F.when(believed, "payload").otherwise("received"))
-        .withColumn("time_implausible", said.isNotNull() & ~believed)
+        f"is_a = 'numeric' AND (value < plausible_min OR value > plausible_max"
+        f" OR (unit IS NOT NULL AND value IN ({sentinels}) AND {undeclared}))"
     )
 
 
-def _with_values(rows: DataFrame) -> DataFrame:
-    """(measurement, said) → value, text, unit, implausible, refused: the rules of a single property."""
-    said = F.col("said")
-    rows = rows.withColumn("number", F.when(_is(said, contract.NUMBER), said.try_cast("double")))
-    too_large = F.coalesce(F.abs("number") == float("inf"), F.lit(False))
-    rows = rows.withColumns(
-        {
-            "type": F.coalesce("type", F.lit("unknown")),
-            "flag": F.when(said == "true", 1.0).when(said == "false", 0.0),
-            "switched": F.when(said == F.col("value_on"), 1.0).when(said == F.col("value_off"), 0.0),
-            "never": F.col("unnamed") | too_large | said.isin(*NOT_NUMBERS),
-        }
-    )
-    kind, number, flag, switched = (F.col(name) for name in ("type", "number", "flag", "switched"))
-    available = F.when(F.col("measurement") == contract.AVAILABILITY, _chosen(said, contract.AVAILABILITY_VALUES))
-    value = (
-        F.when(F.col("never") | kind.isin("enum", "text"), None)
-        .when(kind == "numeric", number)
-        .when(kind == "binary", F.coalesce(flag, switched))
-        .otherwise(F.coalesce(number, flag, available))
-    )
-    text = (
-        F.when(F.col("never") | (kind == "numeric"), None)
-        .when(kind.isin("enum", "text"), said)
-        .when(kind == "binary", F.when(flag.isNull() & switched.isNotNull(), said))
-        .when(number.isNull() & flag.isNull() & ~_is(said, contract.LOOKS_LIKE_A_NUMBER), said)
-    )
-    rows = rows.withColumns({"value": value, "text": F.replace(text, F.lit(_TEXT), F.lit(""))})
-
-    value = F.col("value")
-    outside = (value < F.col("plausible_min")) | (value > F.col("plausible_max"))
-    sentinel = F.col("unit").isNotNull() & value.isin(*map(float, contract.SENTINELS))
-    undeclared = ~F.coalesce(value.between(F.col("value_min"), F.col("value_max")), F.lit(False))
-    implausible = (kind == "numeric") & (outside | (sentinel & undeclared))
-    return rows.withColumns(
-        {
-            "implausible": F.coalesce(implausible, F.lit(False)),
-            "refused": value.isNull() & F.col("text").isNull(),
-        }
-    )
+def _quality() -> str:
+    words = """concat_ws(' ',
+        CASE WHEN implausible THEN 'implausible' END,
+        CASE WHEN time_implausible THEN 'time_implausible' END,
+        CASE WHEN unsynchronised THEN 'clock_unsynchronised' END,
+        CASE WHEN maybe_repeat THEN 'maybe_repeat' END)"""
+    marked = "implausible OR time_implausible OR unsynchronised OR maybe_repeat"
+    return f"CASE WHEN {marked} THEN {words} ELSE 'good' END"
 
 
-def _is(text: Column, pattern: str) -> Column:
+# -- SQL -----------------------------------------------------------------------------------------------------------
+
+
+def text(value: str) -> str:
+    """A text as a literal of Spark's SQL."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _list(values: Iterable[str]) -> str:
+    return ", ".join(map(text, values))
+
+
+def _is(said: str, pattern: str) -> str:
     """Whether a pattern of the contract fits the whole text: Java's `$` would let a line break follow."""
-    return text.rlike(pattern.removesuffix("$") + r"\z")
-
-
-def _chosen(said: Column, values: Mapping[str, float]) -> Column:
-    chosen = F.lit(None).cast("double")
-    for word, value in values.items():
-        chosen = F.when(said == word, value).otherwise(chosen)
-    return chosen
-
-
-def _quality() -> Column:
-    words = F.concat_ws(
-        " ",
-        F.when(F.col("implausible"), "implausible"),
-        F.when(F.col("time_implausible"), "time_implausible"),
-        F.when(F.col("unsynchronised"), "clock_unsynchronised"),
-        F.when(F.col("maybe_repeat"), "maybe_repeat"),
-    )
-    return F.when(words == "", "good").otherwise(words)
-
-
-def _with_outcome(frame: DataFrame, knowledge: Knowledge) -> DataFrame:
-    """`outcome` and `reason`; readings only of what was read."""
-    kind = F.col("kind")
-    retained = F.col("retain") & (F.col("event_time_source") != "payload")
-    # The order is the rule: the first that fits is the record's one outcome.
-    verdict = (
-        F.when(_is_fenced(knowledge.fences), "ignored/fenced")
-        .when(kind == "control", "ignored/control")
-        .when(kind == "oversize", "dead_letter/oversize")
-        .when(kind == "discovery", "ignored/discovery")
-        .when(kind == "foreign", "dead_letter/no_decoder")
-        .when(kind == "bridge", "ignored/bridge")
-        .when(kind == "command", "ignored/command")
-        .when(F.col("empty"), "tombstone")
-        .when(F.col("problem").isNotNull(), F.concat(F.lit("dead_letter/"), "problem"))
-        .when((kind == "registry") & _is_one_of(knowledge.bad_registry), "dead_letter/bad_registry")
-        .when(kind == "registry", "read")
-        .when(F.col("device_kind") == "group", "ignored/group")
-        .when(retained, "ignored/retained")
-        .otherwise("read")
-    )
-    frame = frame.withColumn("verdict", verdict)
-    outcome = F.substring_index("verdict", "/", 1)
-    reason = F.when(F.contains("verdict", F.lit("/")), F.substring_index("verdict", "/", -1))
-    read = (F.col("outcome") == "read") & (F.col("kind") != "registry")
-    return (
-        frame.withColumn("outcome", outcome)
-        .withColumn("reason", reason)
-        .select(
-            *POSITION_COLUMNS,
-            "kafka_time",
-            F.make_valid_utf8("key").alias("key"),  # no reader of the tables takes anything else
-            "payload",
-            "header",
-            "received_at",
-            "date",
-            "kind",
-            "outcome",
-            "reason",
-            "device_id",
-            "device_name",
-            "model",
-            "entry",
-            "pending",
-            "event_time",
-            "event_time_source",
-            "time_implausible",
-            "unsynchronised",
-            "maybe_repeat",
-            F.when(read, F.col("properties")).alias("properties"),
-        )
-    )
-
-
-def _is_fenced(fences: Sequence[Fence]) -> Column:
-    """Whether a record is older than a barrier that lies before it in its partition."""
-    fenced = F.lit(False)
-    for fence in fences:
-        fenced = fenced | (
-            (F.col("log_id") == fence.log_id)
-            & (F.col("kafka_partition") == fence.kafka_partition)
-            & (F.col("kafka_offset") > fence.kafka_offset)
-            & (F.col("by") == fence.bridge)
-            & (F.coalesce("inc", F.lit(fence.incarnation)) < fence.incarnation)
-        )
-    return fenced
-
-
-def _is_one_of(positions: frozenset[tuple[str, int, int]]) -> Column:
-    found = F.lit(False)
-    for log_id, partition, offset in sorted(positions):
-        found = found | (
-            (F.col("log_id") == log_id) & (F.col("kafka_partition") == partition) & (F.col("kafka_offset") == offset)
-        )
-    return found
+    whole = pattern.removesuffix("$") + r"\z"
+    return f"{said} RLIKE {text(whole)}"

@@ -1,8 +1,8 @@
 """The lake as its one writer sees it: tables, commits that happen once, and what each commit says of itself.
 
-Every commit carries a JSON note (`Note`) with the batch that it belongs to, and Delta's own transaction identifier
-(application `APPLICATION`, version = batch number), so that a batch which is written again after a crash changes
-nothing. The note on `bronze.events` is the stream's position: no other file decides where reading resumes.
+Every commit carries a JSON note (`Note`) with the number of the batch that it belongs to, so that a batch which is
+finished after a crash is written only where it is not yet. The note on `bronze.events` is the stream's position: no
+other file decides where reading resumes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, T
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-APPLICATION = "edge_assets.stream"
 HISTORY = 200
 """So many commits are searched for the latest note; maintenance writes a few without one."""
 
@@ -124,15 +123,15 @@ class Lake:
         return reader.load(self.location(table))
 
     def append(self, table: Table, rows: DataFrame, note: Note) -> None:
-        """Add a batch's rows, once: a batch number that the table has seen is passed over."""
+        """Add a batch's rows."""
         columns = [column.name for column in table.columns]
-        self._writer(rows.select(*columns), note.batch, note).mode("append").save(self.location(table))
+        self._writer(rows.select(*columns), note).mode("append").save(self.location(table))
 
     def replace_where(self, table: Table, condition: str, rows: DataFrame, note: Note) -> None:
-        """Put `rows` in the place of all rows that match, in one commit, once. They need not match themselves."""
+        """Put `rows` in the place of all rows that match, in one commit. They need not match themselves."""
         columns = [column.name for column in table.columns]
         self._spark.conf.set("spark.databricks.delta.replaceWhere.constraintCheck.enabled", "false")
-        writer = self._writer(rows.select(*columns), note.batch, note).mode("overwrite")
+        writer = self._writer(rows.select(*columns), note).mode("overwrite")
         writer.option("replaceWhere", condition).save(self.location(table))
 
     def update_outcomes(self, decoded: DataFrame) -> None:
@@ -152,9 +151,11 @@ class Lake:
         target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
         target.merge(positions.alias("s"), _SAME_POSITION).whenMatchedDelete().execute()
 
-    def _writer(self, rows: DataFrame, batch: int, note: Note) -> Any:
-        writer = rows.write.format("delta").option("txnAppId", APPLICATION).option("txnVersion", batch)
-        return writer.option("userMetadata", note.encode())
+    def _writer(self, rows: DataFrame, note: Note) -> Any:
+        # The batch number in the note is the transaction's identity; `BatchWriter.recover` compares it. Delta's own
+        # (`txnVersion`) would say the same, and rebuild a table's state from its log at each commit to check it, which
+        # took a third of a small batch's time.
+        return rows.write.format("delta").option("userMetadata", note.encode())
 
     def version(self, table: Table) -> int:
         log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
@@ -186,7 +187,7 @@ class Lake:
         columns = ", ".join(f"{c.name} {'bigint' if c.name in _TIMES else c.type}" for c in DEVICES.columns)
         frame = small_frame(self._spark, [_row(entry, site) for entry in registry.entries], columns)
         frame = frame.withColumns({name: F.timestamp_micros(name) for name in _TIMES})
-        self._writer(frame, note.batch, note).mode("overwrite").save(self.location(DEVICES))
+        self._writer(frame, note).mode("overwrite").save(self.location(DEVICES))
         return self.version(DEVICES)
 
 

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import functions as F
-
 from edge_assets import log_record
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
@@ -85,20 +83,17 @@ def options(settings: Settings, topics: list[str], starts: Mapping[str, Mapping[
 
 def records(frame: DataFrame, log_ids: Mapping[str, str]) -> DataFrame:
     """A batch of the Kafka source in `decode.RECORD_COLUMNS`."""
-    ids = F.create_map(*(F.lit(part) for pair in sorted(log_ids.items()) for part in pair))
-    ours = F.try_element_at(F.map_from_entries(_last_of_each("headers")), F.lit(log_record.HEADER))
-    return frame.select(
-        F.try_element_at(ids, F.col("topic")).alias("log_id"),
-        F.col("topic").alias("kafka_topic"),
-        F.col("partition").alias("kafka_partition"),
-        F.col("offset").alias("kafka_offset"),
-        F.col("timestamp").alias("kafka_time"),
-        F.col("key").cast("string").alias("key"),
-        F.col("value").alias("payload"),
-        F.when(F.is_valid_utf8(ours), ours.cast("string")).alias("header"),
-    )
-
-
-def _last_of_each(headers: str) -> Any:
+    ids = ", ".join(f"'{part}'" for pair in sorted(log_ids.items()) for part in pair)
     # Kafka allows a header's name twice; a map does not, unless told that the last one wins (session option).
-    return F.coalesce(F.col(headers), F.array().cast("array<struct<key:string,value:binary>>"))
+    headers = "map_from_entries(coalesce(headers, CAST(array() AS array<struct<key:string,value:binary>>)))"
+    ours = f"try_element_at({headers}, '{log_record.HEADER}')"
+    return frame.selectExpr(
+        f"try_element_at(map({ids}), topic) AS log_id",
+        "topic AS kafka_topic",
+        "partition AS kafka_partition",
+        "offset AS kafka_offset",
+        "timestamp AS kafka_time",
+        "CAST(key AS string) AS key",
+        "value AS payload",
+        f"CASE WHEN is_valid_utf8({ours}) THEN CAST({ours} AS string) END AS header",
+    )
