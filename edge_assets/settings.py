@@ -25,6 +25,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_assets.decoding import patterns
 from edge_assets.errors import SettingsError
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -45,10 +46,37 @@ class Section(BaseModel):
 class Route(Section):
     """Which MQTT messages go to which Kafka topic. The first route whose filter matches wins."""
 
-    filter: str = Field(description="an MQTT topic filter, for example `zigbee2mqtt/#`")
-    topic: str | None = Field(
-        default="sensor-events", description="the Kafka topic; null: counted and dropped at the bridge"
+    filter: str = Field(default="", description="an MQTT topic filter, for example `zigbee2mqtt/#`")
+    pattern: str | None = Field(
+        default=None,
+        description="in the filter's place, for devices that are not Zigbee2MQTT's: which level of a topic says what, "
+        "for example `pico/<measurement>/<sensor>`; see edge_assets.decoding.patterns",
     )
+    topic: str | None = Field(
+        default="sensor-events",
+        description="the Kafka topic, which may hold names of the pattern; null: counted and dropped at the bridge",
+    )
+    units: dict[str, str] = Field(default_factory=dict, description="the unit of each measurement of a pattern")
+    retention_hours: int | None = Field(default=None, description="of its Kafka topics; null: as for all")
+
+    @model_validator(mode="after")
+    def _filter_of_pattern(self) -> Route:
+        if self.pattern is None:
+            if self.topic and patterns.is_template(self.topic):
+                raise ValueError(f"the topic {self.topic!r} holds a name, and there is no pattern that says what it is")
+            return self
+        parsed = patterns.Pattern.parse(self.pattern)
+        if self.filter not in ("", parsed.filter):
+            raise ValueError("a route has a filter or a pattern, not both")
+        if unknown := patterns.names_in(self.topic or "") - set(parsed.names.values()):
+            raise ValueError(f"the topic {self.topic!r} holds <{min(unknown)}>, which the pattern does not")
+        object.__setattr__(self, "filter", parsed.filter)
+        return self
+
+    @property
+    def parsed(self) -> patterns.Pattern | None:
+        """The pattern, taken apart."""
+        return None if self.pattern is None else patterns.Pattern.parse(self.pattern)
 
 
 class MqttSettings(Section):
@@ -102,8 +130,17 @@ class KafkaSettings(Section):
 class BridgeSettings(Section):
     id: str = Field(default="bridge", description="the bridge's name in records and its MQTT client identifier")
     routes: tuple[Route, ...] = Field(
-        default=(Route(filter="zigbee2mqtt/#"),),
+        default=(
+            Route(filter="zigbee2mqtt/#"),
+            Route(pattern="pico/<measurement>/<sensor>", units={"temperature": "°C", "humidity": "%"}),
+            Route(pattern="building/<room>/telemetry", topic="telemetry.<room>", retention_hours=72),
+        ),
         description="which MQTT topics go to which Kafka topic; the first filter that matches wins, topic null drops",
+    )
+    max_topics: int = Field(
+        default=64,
+        ge=1,
+        description="so many Kafka topics a route may make (`telemetry.<room>`); what comes then goes to `….other`",
     )
     dead_letter_topic: str = Field(
         default="dead-letters", description="the Kafka topic for messages over the log's limit"

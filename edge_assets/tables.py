@@ -59,7 +59,9 @@ BRONZE_EVENTS = Table(
         Column("header", "string", "what the bridge knew of the message; see edge_assets.log_record"),
         Column("outcome", "string", "exactly one of read, dead_letter, tombstone, ignored"),
         Column("reason", "string", "why it was ignored or could not be read"),
-        Column("readings", "int", "rows of silver.readings that this record gave"),
+        Column(
+            "readings", "int", "rows of silver.readings (of a room's message: of silver.room_telemetry) that it gave"
+        ),
         Column("refused", "int", "properties of a read record that are not readings (NaN, 1_000, wrong type)"),
         Column("batch", "bigint", "number of the stream writer's batch that wrote the row"),
         *RECEIVED,
@@ -114,6 +116,29 @@ READINGS = Table(
     ),
 )
 
+ROOM_TELEMETRY = Table(
+    "silver",
+    "room_telemetry",
+    "one message of one room",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("room_id", "string", "the room, as its topic says"),
+        Column("event_time", "timestamp", "when it was measured: the message's timestamp where plausible"),
+        Column("event_time_source", "string", "payload or received"),
+        Column("quality", "string", "as in silver.readings; implausible: one of the row's values is"),
+        Column("temperature", "double", "temperature, °C"),
+        Column("humidity", "double", "relative humidity, %"),
+        Column("co2_ppm", "double", "carbon dioxide, ppm"),
+        Column("light_lux", "double", "illuminance, lx"),
+        Column("occupancy_count", "bigint", "people in the room"),
+        Column("motion_detected", "boolean", "whether something moved"),
+        Column("energy_kwh", "double", "energy since the counter's start, kWh"),
+        Column("air_quality_index", "double", "air quality index; less is better"),
+        *POSITION,
+        *RECEIVED,
+    ),
+)
+
 DEVICES = Table(
     "silver",
     "devices",
@@ -141,6 +166,6 @@ DEVICES = Table(
     partitioned_by=(),
 )
 
-TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, DEVICES)
+TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICES)
 
 OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from edge_assets.decoding import reference
+from edge_assets.decoding import contract, reference
 from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.decoding.reference import Decoded, Reading, Record
 from edge_assets.decoding.registry import Registry, Source
 from edge_assets.log_record import Header
-from edge_assets.settings import Settings
+from edge_assets.settings import Route, Settings
 from edge_assets.stream import decode
 from edge_assets.stream.decode import POSITION_COLUMNS
 from edge_assets.stream.registry import Registry as SparkRegistry
@@ -31,6 +31,11 @@ CORPUS = Path(__file__).parent / "corpus"
 RECEIVED_AT = 1_790_000_000_000_000
 """2026-09-21T14:13:20Z"""
 DEVICE_TOPIC, DEAD_LETTER_TOPIC = "sensor-events", "dead-letters"
+MORE_ROUTES = (
+    Route(pattern="esp/<node>/sensor/<measurement>/state", units={"temperature": "°F"}),
+    Route(pattern="tele/<device>/SENSOR"),
+)
+"""beside those that are there by default"""
 FIRST_OFFSET = 10_000
 """of records that do not say theirs; the corpus's barrier lies before it"""
 
@@ -88,7 +93,8 @@ def world(settings: Settings) -> World:
 
 def with_base_topics(settings: Settings, topics: Iterable[str]) -> Settings:
     stream = settings.stream.model_copy(update={"base_topics": tuple(topics)})
-    bridge = settings.bridge.model_copy(update={"dead_letter_topic": DEAD_LETTER_TOPIC})
+    routes = (*type(settings.bridge)().routes, *MORE_ROUTES)
+    bridge = settings.bridge.model_copy(update={"dead_letter_topic": DEAD_LETTER_TOPIC, "routes": routes})
     return settings.model_copy(update={"stream": stream, "bridge": bridge})
 
 
@@ -159,7 +165,7 @@ def decode_in_spark(
     spark: Any, records: Sequence[Record], registry: Registry, knowledge: Knowledge, settings: Settings
 ) -> list[Decoded]:
     """All at once. Their positions must differ."""
-    lookup = SparkRegistry(registry.entries).lookup(spark)
+    lookup = SparkRegistry(registry.entries).lookup(spark, settings.bridge.routes)
     decoded = decode.decode(_frame(spark, records), lookup, knowledge, settings).persist()
     try:
         rows = [row.asDict() for row in _with_micros(decoded).drop("properties", "payload").collect()]
@@ -168,13 +174,19 @@ def decode_in_spark(
             readings[_position(row)].append(row)
         counted = decoded.join(decode.counts_of(decoded, lookup), "row").collect()
         counts = {_position(row): (row.readings, row.refused) for row in counted}
+        rooms = {_position(row): row for row in _with_micros(decode.rooms_of(decoded, settings)).collect()}
+        told = [f"{expression} AS {name}" for name, expression in decode.room_counts().items()]
+        of_rooms = decoded.where("kind = 'room'").selectExpr(*POSITION_COLUMNS, *told).collect()
+        refused = {at: n for at, (_, n) in counts.items()} | {_position(row): row.refused for row in of_rooms}
+        assert {_position(row) for row in of_rooms if row.readings} == set(rooms)
     finally:
         decoded.unpersist()
         lookup.forget()
     assert sorted(map(_position, rows)) == sorted(map(_place, records)), "each record has one row"
     assert {at: len(rows) for at, rows in readings.items()} == {at: n for at, (n, _) in counts.items() if n}
     by_position = {_position(row): row for row in rows}
-    return [_decoded(by_position[at], readings.get(at, []), counts.get(at, (0, 0))[1]) for at in map(_place, records)]
+    places = map(_place, records)
+    return [_decoded(by_position[at], readings.get(at, []), refused.get(at, 0), rooms.get(at)) for at in places]
 
 
 def _frame(spark: Any, records: Sequence[Record]) -> Any:
@@ -200,7 +212,8 @@ def _frame(spark: Any, records: Sequence[Record]) -> Any:
 def _with_micros(decoded: Any) -> Any:
     from pyspark.sql import functions as F
 
-    return decoded.withColumns({name: F.unix_micros(name) for name in ("received_at", "event_time", "kafka_time")})
+    times = {"received_at", "event_time", "kafka_time"} & set(decoded.columns)
+    return decoded.withColumns({name: F.unix_micros(name) for name in times})
 
 
 def _place(record: Record) -> tuple[str, str, int, int]:
@@ -211,7 +224,7 @@ def _position(row: Any) -> tuple[str, str, int, int]:
     return tuple(row[name] for name in POSITION_COLUMNS)  # type: ignore[return-value]
 
 
-def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int) -> Decoded:
+def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int, room: Any) -> Decoded:
     if row["outcome"] != "read" or row["kind"] == "registry":
         return Decoded(row["outcome"], row["reason"], row["received_at"], (), refused)
     for reading in readings:
@@ -229,6 +242,8 @@ def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int) -> Deco
         row["pending"],
         row["event_time"],
         row["event_time_source"],
+        room and {name: room[name] for name in contract.ROOM_FIELDS},
+        room and room["quality"],
     )
 
 

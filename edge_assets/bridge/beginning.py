@@ -10,6 +10,7 @@ from typing import Any
 from edge_assets.bridge.clock import Clock
 from edge_assets.bridge.kafka_out import KafkaOut, record_limit
 from edge_assets.bridge.memory import Memory, load_memory
+from edge_assets.bridge.routes import Router
 from edge_assets.bridge.tail import Event, Tail, last_event, read_tail
 from edge_assets.log_record import BARRIER_KEY
 from edge_assets.platform.log import ensure_topic, topics
@@ -38,8 +39,8 @@ class Incarnation:
         }
 
 
-def begin(settings: Settings, kafka_topics: Sequence[str], stop: threading.Event) -> Incarnation:
-    """Begin a new incarnation. Raises `LogError` where Kafka does not do its part.
+def begin(settings: Settings, router: Router, new: Sequence[str], stop: threading.Event) -> Incarnation:
+    """Begin a new incarnation, which may write to `new` topics too. Raises `LogError` where Kafka does not do its part.
 
     In this order:
 
@@ -49,19 +50,21 @@ def begin(settings: Settings, kafka_topics: Sequence[str], stop: threading.Event
     4. The tail of every partition is read, up to the barrier: redeliveries are recognised by it.
     """
     memory, clock = load_memory(settings), Clock(settings.clock.trust)
-    for topic in kafka_topics:
-        ensure_topic(settings, topic)
+    wanted = {settings.bridge.dead_letter_topic: None, **router.kafka_topics([*topics(settings), *new])}
+    for topic, retention_hours in wanted.items():
+        ensure_topic(settings, topic, retention_hours)
     known = topics(settings)
-    partitions = {topic: known[topic] for topic in kafka_topics}
+    partitions = {topic: known[topic] for topic in wanted}
     memory = next_incarnation(memory, last_event(settings, partitions))
     memory.save(settings)
-    out = KafkaOut(settings, record_limit(settings, kafka_topics))
+    out = KafkaOut(settings, record_limit(settings, list(wanted)))
     incarnation = Incarnation(settings, memory, clock, out, partitions, Tail())
     # A predecessor's late writes must not be waited for: the barrier fences them, wherever they land.
     barrier = out.send_control(partitions, BARRIER_KEY, incarnation.barrier(memory.epoch, memory.seen_us))
     out.wait_for(barrier, stop)
     if not stop.is_set():
         incarnation.tail = read_tail(settings, partitions, memory.waited_for, barrier.offsets)
+        router.opened(partitions)
     return incarnation
 
 

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from edge_assets.bridge.acks import Acks, Pending
@@ -46,14 +47,15 @@ def run(settings: Settings, stop: threading.Event, report: Report) -> None:
 
     All else that fails (the broker, Kafka) is waited for, logged once, and said in the status.
     """
-    router = Router(settings.bridge.routes)
+    router = Router(settings.bridge)
     check_identifier(settings.bridge.id)
     counts: Counter[str] = Counter()
     failures = 0
+    new: set[str] = set()
     while not stop.is_set():
         started = time.monotonic()
         try:
-            _serve(settings, router, counts, stop, report)
+            new = _serve(settings, router, sorted(new), counts, stop, report)
         except LogError as error:
             failures = 1 if time.monotonic() - started > HEALTHY_SECONDS else failures + 1
             if failures == 1:
@@ -70,17 +72,27 @@ def check_identifier(identifier: str) -> None:
         )
 
 
-def _serve(settings: Settings, router: Router, counts: Counter[str], stop: threading.Event, report: Report) -> None:
-    """One incarnation."""
-    kafka_topics = tuple(dict.fromkeys((*router.kafka_topics, settings.bridge.dead_letter_topic)))
-    incarnation = begin(settings, kafka_topics, stop)
+def _serve(
+    settings: Settings, router: Router, new: Sequence[str], counts: Counter[str], stop: threading.Event, report: Report
+) -> set[str]:
+    """One incarnation, which may write to `new` topics too. Returns the topics that the next one is to open.
+
+    A topic that is not known yet ends an incarnation: a dead predecessor may have made it and written to it a moment
+    ago, and what a bridge does before it takes a message is what has to be done then. It costs half a second, once in
+    a room's life.
+    """
+    incarnation = begin(settings, router, new, stop)
     bridge = None
     try:
-        if not stop.is_set():
-            bridge = Bridge(incarnation, router, counts, report)
-            while not stop.is_set():
-                bridge.step()
-            bridge.finish()
+        if stop.is_set():
+            return set()
+        bridge = Bridge(incarnation, router, counts, report)
+        while not stop.is_set() and not bridge.unopened:
+            bridge.step()
+        bridge.finish()
+        if bridge.unopened:
+            log.info("opening %s", ", ".join(sorted(bridge.unopened)))
+        return bridge.unopened
     finally:
         if bridge:
             bridge.close()
@@ -108,6 +120,8 @@ class Bridge:
         self._mqtt.on_lost = self._lost_connection
         self._drops = DropWatch(settings)
         self._dropped_at = 0.0
+        self.unopened: set[str] = set()
+        """Kafka topics that have to be opened first; no message is taken from the first that needs one on"""
 
     def step(self) -> None:
         """One turn. Raises `LogError` where this incarnation can write no more."""
@@ -158,7 +172,7 @@ class Bridge:
 
     def _receive(self) -> None:
         """Take what has been read; between messages, let paho and the session have their news."""
-        while True:
+        while not self.unopened:
             self._session.advance()
             room = self._room() if self._session.takes_messages else 0
             self._left_over = room == 0 and self._session.takes_messages  # else it would spin while Kafka is away
@@ -175,18 +189,23 @@ class Bridge:
         start, ends = self._headers.batch(self._session.epoch, at, self._clock.synchronised)
         destination, logged = self._router.destination, self._session.redeliveries.logged
         send, add = self._out.send, self._acks.add
-        held = sent = 0
+        held = sent = passed = 0
         mark = False
         for flags, topic, payload, mid in messages:
             kafka_topic = destination(topic).topic
             if kafka_topic is None:
+                if destination(topic).unopened:
+                    self._stop_before(messages)
+                    break
                 self._pass_over(destination(topic).reason, mid)
+                passed += 1
                 continue
             if flags & (DUP | RETAIN):
                 self._counts["retained"] += flags & RETAIN
                 verdict = self._judge(flags, topic, payload, mid)
                 if verdict is Verdict.REPEAT:
                     self._pass_over("suppressed", mid)
+                    passed += 1
                     continue
                 mark = verdict is Verdict.MAYBE
             if mid:
@@ -200,8 +219,13 @@ class Bridge:
             mark = False
         self._acks.bytes += held
         self._mono, self._received_at = mono, at
-        self._counts["received"] += len(messages)
+        self._counts["received"] += sent + passed
         self._counts["sent"] += sent
+
+    def _stop_before(self, messages: list[Publish]) -> None:
+        """Some of these need topics that have to be opened. What is not acknowledged comes again."""
+        wanted = {self._router.destination(topic).unopened for _, topic, _, _ in messages}
+        self.unopened = wanted - {""}
 
     def _judge(self, flags: int, topic: bytes, payload: bytes, mid: int) -> Verdict:
         """Only QoS 1 with DUP=1 can be a repeat."""
@@ -256,7 +280,7 @@ class Bridge:
     def _tell_the_time(self) -> None:
         """The clock was set: one control record lets readers correct what was received before."""
         value = {"boot": self._clock.boot, "offset_us": self._clock.offset_us()}
-        self._out.send_control({self._router.kafka_topics[0]: 1}, CLOCK_KEY, value)
+        self._out.send_control({next(iter(self._router.kafka_topics(()))): 1}, CLOCK_KEY, value)
         log.info("the clock is synchronised")
 
     def _look_for_drops(self, now: float) -> None:

@@ -30,9 +30,17 @@ A text stays a text, also where it looks like an object or a list. A property is
 or holds a dot, since it could not be told from a nested one, and where an object within names a property twice. So
 a record has no measurement twice. A number that is kept as a text is some decimal notation of the same number.
 
-A payload that begins with `{` or `[` is the state of the device that the whole topic names. Any other is attribute
-mode: the topic's last level is the property, nested names joined by dashes, and the payload its value as a bare text.
-Texts and numbers cannot be told apart there, so that no decision above stands on the difference.
+A bare topic's pattern (`edge_assets.decoding.patterns`) says what its payload is: one value of the measurement that
+its level names, without the blanks and line ends around it. A payload that begins with `{` or `[` names its
+measurements itself, there too.
+
+A room's message (`ROOM_FIELDS`) becomes one row of `silver.room_telemetry` instead of readings. A number may be
+written as a text; a field that is missing, null, or one of `NOT_NUMBERS` (which is counted as refused) is null; one
+of another type makes the message a dead letter, so that no column ever changes its type.
+
+Elsewhere, a payload that begins with `{` or `[` is the state of the device that the whole topic names. Any other is
+attribute mode: the topic's last level is the property, nested names joined by dashes, and the payload its value as a
+bare text. Texts and numbers cannot be told apart there, so that no decision above stands on the difference.
 """
 
 from __future__ import annotations
@@ -82,6 +90,26 @@ RECEIVED_MICROS = (0, 7_258_118_400_000_000)
 """1970 to 2200: what a header may give as the received time. Anyone can write to a log, and a day in the year 294247
 as a partition would make the tables unreadable; beyond it Kafka's own timestamp stands in."""
 
+ROOM_TIME = "timestamp"
+ROOM_FIELDS: dict[str, tuple[str, str | None]] = {
+    "temperature": ("double", "°C"),
+    "humidity": ("double", "%"),
+    "co2_ppm": ("double", "ppm"),
+    "light_lux": ("double", "lx"),
+    "occupancy_count": ("bigint", None),
+    "motion_detected": ("boolean", None),
+    "energy_kwh": ("double", "kWh"),
+    "air_quality_index": ("double", None),
+}
+"""Field of a room's message → type and unit. Beside them it has `room_id` (the topic says which room it is) and
+`ROOM_TIME`, in the forms of `TIME_PROPERTY`."""
+
+FLAGS = {"true": True, "false": False, "1": True, "0": False}
+"""What a field of the type boolean may say."""
+
+BLANKS = " \t\r\n\0"
+"""Around a bare payload: what small devices leave there."""
+
 AVAILABILITY = "availability"
 AVAILABILITY_VALUES = {"online": 1.0, "offline": 0.0}
 
@@ -127,14 +155,19 @@ gets a dot for the second in its names."""
 
 DISCOVERY_PREFIX = "homeassistant/"
 
+IMPORTED = "import"
+"""Base topic of imported history (`edge import`): states with a time of their own, however long ago."""
+
 REASONS = {
     # dead letters
-    "no_decoder": "no decoder is set for this topic: add its base topic to stream.base_topics, then `edge redrive`",
+    "no_decoder": "no decoder is set for this topic: add its base topic to stream.base_topics, or a route with a "
+    "pattern to bridge.routes, then `edge redrive`",
     "not_utf8": "the payload or the topic is not UTF-8 text",
     "bad_json": "the payload begins like JSON and is not one JSON object",
     "duplicate_keys": "the JSON object names a property twice, so that its value is anyone's guess",
     "no_device": "the topic names no device: its name is empty",
     "not_an_object": "a bare value on a device's own topic names no property",
+    "wrong_type": "a field of a room's message is not of its type: number, whole number or true/false",
     "bad_availability": 'an availability is online or offline, bare or as {"state": …}',
     "bad_registry": "bridge/devices or bridge/groups is not a list of devices as Zigbee2MQTT writes it",
     "oversize": "the message was over the log's limit: its pieces lie side by side in the dead letters",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from edge_assets import log_record
 from edge_assets.decoding import contract
 from edge_assets.decoding.knowledge import Knowledge
-from edge_assets.decoding.registry import Property, Registry
+from edge_assets.decoding.patterns import MEASUREMENT, ROOM
+from edge_assets.decoding.registry import Property, Registry, bare_properties
 from edge_assets.settings import Settings
 
 READ, TOMBSTONE, IGNORED, DEAD_LETTER = "read", "tombstone", "ignored", "dead_letter"
@@ -67,6 +68,10 @@ class Decoded:
     pending: bool | None = None
     event_time: int | None = None
     event_time_source: str | None = None
+    room: Mapping[str, float | bool | None] | None = None
+    """the fields of a room's message, which has no readings: its row of `silver.room_telemetry`"""
+    quality: str | None = None
+    """of the room's row"""
 
 
 def decode(record: Record, registry: Registry, knowledge: Knowledge, settings: Settings) -> Decoded:
@@ -79,6 +84,8 @@ def decode(record: Record, registry: Registry, knowledge: Knowledge, settings: S
             _check_description(record, knowledge)
             return Decoded(READ, None, header.received_at)
         said = _properties(record, topic)
+        if topic.kind == "room":
+            return _room(said, header, settings)
     except _Verdict as verdict:
         return Decoded(verdict.outcome, verdict.reason, header.received_at)
     return _read(said, topic, header, registry, settings)
@@ -156,13 +163,18 @@ def _within_times(micros: int | None) -> int | None:
 
 
 class _Topic:
-    """`base` and `rest` of the topic, and its `kind`:
-    control, oversize, discovery, foreign, bridge, registry, command, availability or state."""
+    """`base` and `rest` of the topic, or its `pattern` with its number, and its `kind`:
+    control, oversize, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
 
     def __init__(self, record: Record, settings: Settings) -> None:
         topic = record.topic.decode("utf-8", "surrogateescape")
-        bases = [base for base in settings.stream.base_topics if topic.startswith(base + "/")]
-        self.base = max(bases, key=len, default=None)
+        known = (contract.IMPORTED, *settings.stream.base_topics)
+        self.base = max((base for base in known if topic.startswith(base + "/")), key=len, default=None)
+        parsed = [route.parsed for route in settings.bridge.routes if route.parsed]
+        fits = [n for n, pattern in enumerate(parsed) if self.base is None and pattern.matches(topic)]
+        self.number = fits[0] if fits else None
+        self.pattern = parsed[fits[0]] if fits else None
+        self.levels = topic.split("/")
         self.rest = "" if self.base is None else topic[len(self.base) + 1 :]
         self.is_text = _is_utf8(record.topic) and contract.NOT_TEXT not in topic
         self.kind = self._kind(topic, record.kafka_topic == settings.bridge.dead_letter_topic)
@@ -172,6 +184,8 @@ class _Topic:
             return "control"
         if is_dead_letter:
             return "oversize"
+        if self.pattern:
+            return "bare" if self.pattern.level_of(ROOM) is None else "room"
         if self.base is None:
             return "discovery" if topic.startswith(contract.DISCOVERY_PREFIX) else "foreign"
         if self.rest in ("bridge/devices", "bridge/groups"):
@@ -218,15 +232,20 @@ def _properties(record: Record, topic: _Topic) -> _Said:
     is_json = re.match(r"[ \t\n\x0b\f\r]*[{\[]", body) is not None
     is_attribute = topic.kind == "state" and not is_json and bool(slash)
     name = above if topic.kind == "availability" or is_attribute else topic.rest
+    if topic.pattern:
+        name = "/".join(topic.levels[level] for level in topic.pattern.device_levels)
     if not name:
         raise _Verdict(DEAD_LETTER, "no_device")
     state = _parse_object(body) if is_json else {}
-    last_seen = state.get(contract.TIME_PROPERTY)
+    last_seen = state.get(contract.ROOM_TIME if topic.kind == "room" else contract.TIME_PROPERTY)
     if topic.kind == "availability":
         word = state.get("state") if is_json else body.strip(" ")
         if not isinstance(word, str) or word not in contract.AVAILABILITY_VALUES:
             raise _Verdict(DEAD_LETTER, "bad_availability")
         return _Said(name, {(contract.AVAILABILITY,): word}, last_seen)
+    measures = topic.pattern.level_of(MEASUREMENT) if topic.pattern else None
+    if measures is not None and not is_json:
+        return _Said(name, {(topic.levels[measures],): body.strip(contract.BLANKS)}, None)
     if is_attribute:
         return _Said(name, {_attribute_path(last): body}, None)
     if not is_json:
@@ -301,22 +320,20 @@ def _depth(value: Any) -> int:
 
 def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, settings: Settings) -> Decoded:
     base = topic.base or ""
-    owner = registry.owner(base, said.device_name, header.received_at)
+    owner = None if topic.pattern else registry.owner(base, said.device_name, header.received_at)
+    bare = {(number, name): about for number, name, about in bare_properties(settings.bridge.routes)}
     if owner and owner[1].kind == "group":
         return Decoded(IGNORED, "group", header.received_at)
-    event_time = _believed(said.last_seen, header.received_at, settings)
+    event_time = _believed(said.last_seen, header.received_at, settings, ever=base == contract.IMPORTED)
     if header.retained and event_time is None:
         return Decoded(IGNORED, "retained", header.received_at)
 
-    marks = [
-        *(["time_implausible"] if said.last_seen is not None and event_time is None else []),
-        *(["clock_unsynchronised"] if header.unsynchronised else []),
-        *(["maybe_repeat"] if header.maybe_repeat else []),
-    ]
+    marks = _marks(said, header, event_time)
     readings, refused = [], 0
     for path, value in _flat(said.properties):
         measurement = _clean(".".join(path)).replace(contract.LEVEL_MARK, ".")
         about = registry.property(owner[0], measurement) if owner else None
+        about = about if topic.number is None else bare.get((-1 - topic.number, measurement))
         reading = None if _is_unnamed(path) else _reading(measurement, value, about, marks)
         readings += [reading] if reading else []
         refused += reading is None
@@ -329,10 +346,73 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
         owner[1].device_id if owner else said.device_name,
         said.device_name,
         owner[1].model if owner else None,
-        owner is None,
+        owner is None and base not in ("", contract.IMPORTED),
         header.received_at if event_time is None else event_time,
         "received" if event_time is None else "payload",
     )
+
+
+def _room(said: _Said, header: _Header, settings: Settings) -> Decoded:
+    """Raises `_Verdict` where a field is of another type, or the message is old news."""
+    event_time = _believed(said.last_seen, header.received_at, settings)
+    fields: dict[str, float | bool | None] = dict.fromkeys(contract.ROOM_FIELDS)
+    refused = 0
+    for name, (kind, _) in contract.ROOM_FIELDS.items():
+        value = said.properties.get((name,))
+        if isinstance(value, dict | list):
+            raise _Verdict(DEAD_LETTER, "wrong_type")
+        if value is not None and _is_spoilt(_as_text(value)):
+            refused += 1
+        elif value is not None:
+            fields[name] = _typed(_as_text(value), kind)
+    if header.retained and event_time is None:
+        raise _Verdict(IGNORED, "retained")
+    implausible = any(
+        value is not None and not low <= value <= high
+        for name, (_, unit) in contract.ROOM_FIELDS.items()
+        if unit
+        for value, (low, high) in [(fields[name], contract.RANGE_BY_UNIT[unit])]
+    )
+    marks = [*(["implausible"] if implausible else []), *_marks(said, header, event_time)]
+    return Decoded(
+        READ,
+        None,
+        header.received_at,
+        (),
+        refused,
+        said.device_name,
+        said.device_name,
+        None,
+        False,
+        header.received_at if event_time is None else event_time,
+        "received" if event_time is None else "payload",
+        fields,
+        " ".join(marks) or "good",
+    )
+
+
+def _is_spoilt(said: str) -> bool:
+    words = {*contract.NOT_NUMBERS, *_QUOTED_WORDS}
+    return said in words or (re.fullmatch(contract.NUMBER, said) is not None and abs(float(said)) == float("inf"))
+
+
+def _typed(said: str, kind: str) -> float | bool:
+    if kind == "boolean":
+        if said not in contract.FLAGS:
+            raise _Verdict(DEAD_LETTER, "wrong_type")
+        return contract.FLAGS[said]
+    number = float(said) if re.fullmatch(contract.NUMBER, said) else None
+    if number is None or (kind == "bigint" and (number != int(number) or abs(number) > 2**53)):
+        raise _Verdict(DEAD_LETTER, "wrong_type")
+    return int(number) if kind == "bigint" else number
+
+
+def _marks(said: _Said, header: _Header, event_time: int | None) -> list[str]:
+    return [
+        *(["time_implausible"] if said.last_seen is not None and event_time is None else []),
+        *(["clock_unsynchronised"] if header.unsynchronised else []),
+        *(["maybe_repeat"] if header.maybe_repeat else []),
+    ]
 
 
 def _flat(properties: dict[tuple[str, ...], Any], level: int = 0) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -427,10 +507,10 @@ def _clean(text: str) -> str:
 # -- event time ----------------------------------------------------------------------------------------------------
 
 
-def _believed(last_seen: Any, received_at: int, settings: Settings) -> int | None:
+def _believed(last_seen: Any, received_at: int, settings: Settings, *, ever: bool = False) -> int | None:
     """The payload's time, where it has one within the window around the received time."""
     told = _told_time(last_seen) if isinstance(last_seen, str) else None
-    past = round(settings.stream.event_time_past_hours * 3600, 3) * 1e6
+    past = received_at if ever else round(settings.stream.event_time_past_hours * 3600, 3) * 1e6
     future = round(settings.stream.event_time_future_seconds, 3) * 1e6
     return told if told is not None and received_at - past <= told <= received_at + future else None
 

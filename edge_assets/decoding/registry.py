@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from edge_assets.decoding import contract
+from edge_assets.settings import Route
 
 TYPES = ("numeric", "binary", "enum", "text")
 EVER = -(2**63)
@@ -182,6 +183,19 @@ class Registry:
         for number, entry in enumerate(self.entries):
             for measurement, about in entry.exposes.items():
                 yield number, measurement, _with_plausible_range(about)
+
+
+def bare_properties(routes: Iterable[Route]) -> Iterator[tuple[int, str, Property]]:
+    """The same of bare topics, whose units the routes tell: their patterns are numbered -1, -2, …"""
+    patterns = (route for route in routes if route.pattern)
+    for index, route in enumerate(patterns):
+        for measurement, unit in route.units.items():
+            told = {
+                "type": "numeric",
+                "unit": unit,
+                **dict.fromkeys(("value_on", "value_off", "value_min", "value_max")),
+            }
+            yield -1 - index, measurement, _with_plausible_range(told)
 
 
 def _with_plausible_range(about: dict[str, Any]) -> Property:

@@ -34,7 +34,7 @@ from edge_assets.stream import control, decode
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
 from edge_assets.stream.lake import Lake, Note, Place
 from edge_assets.stream.registry import BadRegistry, Registry, Source
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, OUTCOMES, READINGS, Table
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, OUTCOMES, READINGS, ROOM_TELEMETRY, TABLES, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING_NAMES = 1_000
 
-DERIVED = {DEAD_LETTERS: "dead_letter", READINGS: "read"}
-"""the tables that follow from bronze, and the outcome whose records they hold"""
+DERIVED = (DEAD_LETTERS, ROOM_TELEMETRY, READINGS)
+"""the tables that follow from bronze, in the order in which they are written"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,18 @@ class Summary:
     pending: frozenset[str]
     nested: bool
     """whether some payload may have objects or lists within"""
+    rooms: int
+    """messages of rooms that were read"""
+
+    @property
+    def derived(self) -> list[Table]:
+        """The tables that follow from bronze and get rows of this batch."""
+        rows = {
+            DEAD_LETTERS: self.outcomes.get("dead_letter", 0),
+            ROOM_TELEMETRY: self.rooms,
+            READINGS: self.outcomes.get("read", 0) - self.rooms,
+        }
+        return [table for table in DERIVED if rows[table]]
 
 
 class BatchWriter:
@@ -71,9 +83,9 @@ class BatchWriter:
         self._settings = settings
         self.note = Note()
         self.registry = Registry()
-        self._lookup: Lookup = self.registry.lookup(spark)
+        self._lookup: Lookup = self._lookup_of(self.registry)
         self._last_received_us = 0
-        self.written: dict[str, int] = dict.fromkeys(("records", "readings", "refused", *OUTCOMES), 0)
+        self.written: dict[str, int] = dict.fromkeys(("records", "readings", "refused", "rooms", *OUTCOMES), 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -87,7 +99,7 @@ class BatchWriter:
         self._derive_again(note)
         self._know(self._lake.read_registry())
         # A number that any table has seen is spent, even where bronze has not: one batch, one number.
-        spent = max(self._last_batch(table) for table in (BRONZE_EVENTS, DEAD_LETTERS, READINGS, DEVICES))
+        spent = max(map(self._last_batch, TABLES))
         self.note = replace(self.note, batch=max(spent, self.note.batch))
         self.resolve_pending()
 
@@ -102,7 +114,7 @@ class BatchWriter:
             return
         log.warning("batch %d was not finished: deriving it again from bronze.events", note.batch)
         registry = self._lake.read_registry(note.registry_version)
-        lookup = registry.lookup(self._spark)
+        lookup = self._lookup_of(registry)
         records = self._lake.read(BRONZE_EVENTS).where(F.col("batch") == note.batch).select(*RECORD_COLUMNS)
         decoded = decode.decode(records, lookup, note.knowledge, self._settings)
         self._write_derived(decoded, lookup, note, missing)
@@ -142,19 +154,21 @@ class BatchWriter:
         for name in sorted(summary.pending)[: MAX_PENDING_NAMES - len(pending)]:
             pending.setdefault(name, day)
         note = replace(note, positions={**note.positions, **summary.ends}, pending=pending)
-        bronze = self._bronze(decoded, summary.nested, f"{_number(note.batch)} AS batch")
+        bronze = self._bronze(
+            decoded, f"{_number(note.batch)} AS batch", nested=summary.nested, rooms=summary.rooms > 0
+        )
         told = Observation()
         bronze = bronze.observe(told, *map(F.expr, ("sum(readings) AS readings", "sum(refused) AS refused")))
         self._lake.append(BRONZE_EVENTS, bronze, note)
         self.note = note
-        tables = [table for table, outcome in DERIVED.items() if summary.outcomes.get(outcome)]
-        self._write_derived(decoded, self._lookup, note, tables, nested=summary.nested)
+        self._write_derived(decoded, self._lookup, note, summary.derived, nested=summary.nested)
         self._last_received_us = max(self._last_received_us, summary.last_received_us)
         self.written["records"] += summary.records
         for name, number in told.get.items():
             self.written[name] += number
         for outcome, number in summary.outcomes.items():
             self.written[outcome] += number
+        self.written["rooms"] += summary.rooms
         return summary
 
     def _write_derived(
@@ -163,6 +177,8 @@ class BatchWriter:
         """What follows from a batch's rows in bronze. `silver.readings` is last: it ends the batch."""
         if DEAD_LETTERS in tables:
             self._lake.append(DEAD_LETTERS, _dead_letters(decoded, note.batch), note)
+        if ROOM_TELEMETRY in tables:
+            self._lake.append(ROOM_TELEMETRY, decode.rooms_of(decoded, self._settings), note)
         if READINGS in tables:
             readings = decode.readings_of(decoded, lookup, self._settings, nested=nested)
             self._lake.append(READINGS, readings, note)
@@ -172,7 +188,10 @@ class BatchWriter:
     def _know(self, registry: Registry) -> None:
         self.registry = registry
         self._lookup.forget()
-        self._lookup = registry.lookup(self._spark)
+        self._lookup = self._lookup_of(registry)
+
+    def _lookup_of(self, registry: Registry) -> Lookup:
+        return registry.lookup(self._spark, self._settings.bridge.routes)
 
     def _learn(self, records: DataFrame, knowledge: Knowledge) -> tuple[Registry, Knowledge]:
         """Take in the batch's teaching records, in the order in which they were received."""
@@ -198,7 +217,8 @@ class BatchWriter:
         rows = {
             BRONZE_EVENTS: self.written["records"],
             DEAD_LETTERS: self.written["dead_letter"],
-            READINGS: self.written["readings"],
+            READINGS: self.written["readings"] - self.written["rooms"],
+            ROOM_TELEMETRY: self.written["rooms"],
             DEVICES: len(self.registry.entries),
         }
         return {
@@ -242,12 +262,16 @@ class BatchWriter:
             numbers = {row[0]: row[1] for row in mended.groupBy("outcome").count().collect()}
             if numbers:
                 self._lake.update_outcomes(self._bronze(decoded))
-                there = self._lake.read(READINGS).select(*POSITION_COLUMNS).distinct()
-                rows = decode.readings_of(mended, self._lookup, self._settings)
                 self.note = replace(self.note, batch=self.note.batch + 1)
-                self._lake.append(READINGS, rows.join(there, POSITION_COLUMNS, "left_anti"), self.note)
+                self._append_missing(ROOM_TELEMETRY, decode.rooms_of(mended, self._settings))
+                self._append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings))
                 self._lake.delete_positions(DEAD_LETTERS, mended.select(*POSITION_COLUMNS))
             return {"looked_at": positions.count() + sum(numbers.values()), **numbers}
+
+    def _append_missing(self, table: Table, rows: DataFrame) -> None:
+        """Append what has no row in the table yet."""
+        there = self._lake.read(table).select(*POSITION_COLUMNS).distinct()
+        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), self.note)
 
     @contextmanager
     def _decoded_again(self, positions: DataFrame) -> Iterator[DataFrame]:
@@ -261,11 +285,12 @@ class BatchWriter:
         finally:
             decoded.unpersist()
 
-    def _bronze(self, decoded: DataFrame, nested: bool = True, *more: str) -> DataFrame:
+    def _bronze(self, decoded: DataFrame, *more: str, nested: bool = True, rooms: bool = True) -> DataFrame:
         """Decoded records with the numbers of their readings and of their refused properties."""
+        of_rooms = decode.room_counts() if rooms else {"readings": "0", "refused": "0"}
         counts = decode.counts_of(decoded, self._lookup, nested=nested)
         joined = decoded.join(F.broadcast(counts).alias("n"), "row", "left")
-        numbers = (f"coalesce(n.{name}, 0) AS {name}" for name in ("readings", "refused"))
+        numbers = (f"coalesce(n.{name}, {of_room}) AS {name}" for name, of_room in of_rooms.items())
         return joined.selectExpr(*decoded.columns, *numbers, *more)
 
 
@@ -278,6 +303,7 @@ def _summarise(decoded: DataFrame) -> Summary:
         "count_if(kind IN ('registry', 'control')) AS teaching",
         "collect_set(CASE WHEN pending AND properties IS NOT NULL THEN device_name END) AS pending",
         "max(nested) AS nested",
+        "count_if(outcome = 'read' AND kind = 'room') AS rooms",
     )
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
     rows = groups.agg(*map(F.expr, aggregates)).collect()
@@ -295,6 +321,7 @@ def _summarise(decoded: DataFrame) -> Summary:
         last_received_us=max((row.received for row in rows), default=0),
         pending=frozenset(name for row in rows for name in row.pending),
         nested=any(row.nested for row in rows),
+        rooms=sum(row.rooms for row in rows),
     )
 
 

@@ -1,7 +1,7 @@
 """Records of the log → one outcome each, and the readings of those that were read. Spark's own functions only.
 
-`decode` keeps one row per record; `readings_of` unfolds it. The rules are those of `edge_assets.decoding.contract`;
-here they become SQL expressions, in the order in which they apply:
+`decode` keeps one row per record; `readings_of` unfolds it, `rooms_of` types the messages of rooms. The rules are those
+of `edge_assets.decoding.contract`; here they become SQL expressions, in the order in which they apply:
 
     header → received time;  topic → what it speaks of;  payload → properties;  registry → device;
     property → value, text, quality, or refused;  all of it → outcome
@@ -22,18 +22,33 @@ from pyspark.sql import functions as F
 from edge_assets import log_record
 from edge_assets.decoding import contract
 from edge_assets.decoding.knowledge import Fence, Knowledge
+from edge_assets.decoding.patterns import MEASUREMENT, ROOM, Pattern
 from edge_assets.settings import Settings
-from edge_assets.tables import POSITION, READINGS
+from edge_assets.tables import POSITION, READINGS, ROOM_TELEMETRY
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Fence", "Knowledge", "Lookup", "counts_of", "decode", "properties_of", "readings_of", "text", "topics_of"]
+__all__ = [
+    "Fence",
+    "Knowledge",
+    "Lookup",
+    "counts_of",
+    "decode",
+    "patterns_of",
+    "properties_of",
+    "readings_of",
+    "room_counts",
+    "rooms_of",
+    "text",
+    "topics_of",
+]
 
 POSITION_COLUMNS = [column.name for column in POSITION]
 RECORD_COLUMNS = [*POSITION_COLUMNS, "kafka_time", "key", "payload", "header"]
 
 JSONISH = r"^\s*[{\[]"
+_BLANKS = r"' \t\r\n\0'"
 
 # Marks within names and texts while they are taken apart; neither comes out.
 _TEXT, _LEVEL = contract.TEXT_MARK, contract.LEVEL_MARK
@@ -92,8 +107,8 @@ def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings:
         "coalesce(d.device_id, r.device_name) AS device_id",
         "device_name",
         "model",
-        "entry",
-        "d.device_id IS NULL AS pending",
+        "coalesce(entry, -1 - pattern) AS entry",
+        f"d.device_id IS NULL AND base IS NOT NULL AND base <> {text(contract.IMPORTED)} AS pending",
         "event_time",
         "event_time_source",
         "time_implausible",
@@ -156,19 +171,29 @@ def _within_times(micros: str) -> str:
 
 
 def _topic(settings: Settings) -> Rules:
-    """`base` and `rest` of the topic, and its `kind`:
-    control, oversize, discovery, foreign, bridge, registry, command, availability or state."""
-    longest_first = sorted(settings.stream.base_topics, key=len, reverse=True)
+    """`base` and `rest` of the topic, or the number of its `pattern` with `named` (the device) and `measures` (the
+    measurement), and its `kind`:
+    control, oversize, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
+    longest_first = sorted((contract.IMPORTED, *settings.stream.base_topics), key=len, reverse=True)
+    patterns = list(enumerate(patterns_of(settings)))
+    rooms = [f"{number}" for number, pattern in patterns if pattern.level_of(ROOM) is not None]
+    measures = {number: pattern.level_of(MEASUREMENT) for number, pattern in patterns}
     bases = " ".join(f"WHEN startswith(key, {text(base + '/')}) THEN {text(base)}" for base in longest_first)
     command = " OR ".join(
         f"endswith(rest, {text(word)}) OR contains(rest, {text(word + '/')})" for word in contract.COMMANDS
     )
     return {
-        "base": f"CASE {bases} END" if bases else "CAST(NULL AS string)",
+        "base": f"CASE {bases} END",
         "rest": "substr(key, length(base) + 2)",
+        "pattern": _by_number({n: f"key RLIKE {text(f'^{pattern.regex}' + chr(92) + 'z')}" for n, pattern in patterns}),
+        "levels": "CASE WHEN pattern IS NOT NULL THEN split(key, '/') END",
+        "named": _of_pattern({n: _joined_levels(pattern.device_levels) for n, pattern in patterns}),
+        "measures": _of_pattern({n: f"get(levels, {level})" for n, level in measures.items() if level is not None}),
         "kind": f"""CASE
             WHEN startswith(key, {text(log_record.CONTROL_PREFIX)}) THEN 'control'
             WHEN kafka_topic = {text(settings.bridge.dead_letter_topic)} THEN 'oversize'
+            WHEN pattern IN ({", ".join(rooms) or "NULL"}) THEN 'room'
+            WHEN pattern IS NOT NULL THEN 'bare'
             WHEN base IS NULL AND startswith(key, {text(contract.DISCOVERY_PREFIX)}) THEN 'discovery'
             WHEN base IS NULL THEN 'foreign'
             WHEN rest IN ('bridge/devices', 'bridge/groups') THEN 'registry'
@@ -179,6 +204,21 @@ def _topic(settings: Settings) -> Rules:
     }
 
 
+def _by_number(conditions: dict[int, str]) -> str:
+    """The number of the first condition that holds; Zigbee2MQTT's topics are spared the search."""
+    cases = " ".join(f"WHEN {condition} THEN {number}" for number, condition in conditions.items())
+    return f"CASE WHEN base IS NOT NULL THEN NULL {cases} END" if cases else "CAST(NULL AS int)"
+
+
+def _of_pattern(values: dict[int, str]) -> str:
+    cases = " ".join(f"WHEN {number} THEN {value}" for number, value in values.items())
+    return f"CASE pattern {cases} END" if cases else "CAST(NULL AS string)"
+
+
+def _joined_levels(levels: Sequence[int]) -> str:
+    return f"concat_ws('/', {', '.join(f'get(levels, {level})' for level in levels)})"
+
+
 def _payload() -> Rules:
     """`told` (properties as a map of texts, objects within still as JSON), `object` (the payload's own), `device_name`,
     `empty`, `nested`, and `problem`: why it was not understood."""
@@ -187,7 +227,7 @@ def _payload() -> Rules:
     return {
         "empty": "coalesce(length(payload), 0) = 0",
         "body": f"CASE WHEN {readable} THEN CAST(payload AS string) END",
-        "speaks": "kind IN ('state', 'availability')",
+        "speaks": "kind IN ('state', 'availability', 'bare', 'room')",
         "jsonish": f"coalesce(speaks AND body RLIKE {text(JSONISH)}, false)",
         "nested": "coalesce(contains(substr(body, 2), '{') OR contains(substr(body, 2), '['), false)",
         # The payload is the first of two members of a list: whatever follows its object is an error then, which
@@ -198,22 +238,25 @@ def _payload() -> Rules:
         "availability": "CASE WHEN kind = 'availability' THEN "
         "CASE WHEN jsonish THEN try_element_at(object, 'state') ELSE trim(body) END END",
         "last_level": "substring_index(rest, '/', -1)",
-        "device_name": "CASE WHEN kind = 'availability' OR attribute "
+        "device_name": "CASE WHEN pattern IS NOT NULL THEN named WHEN kind = 'availability' OR attribute "
         "THEN left(rest, length(rest) - length(last_level) - 1) ELSE rest END",
+        "valued": "kind = 'bare' AND NOT jsonish AND measures IS NOT NULL",
         "told": f"""CASE
             WHEN kind = 'availability' THEN map('{contract.AVAILABILITY}', availability)
+            WHEN valued THEN map(measures, trim(BOTH {_BLANKS} FROM body))
             WHEN attribute THEN map({_attribute_name("last_level")}, body)
             ELSE object END""",
         # The order is the rule: the first that fits.
         "problem": f"""CASE
-            WHEN empty OR kind NOT IN ('state', 'availability', 'registry') THEN NULL
+            WHEN empty OR NOT (speaks OR kind = 'registry') THEN NULL
             WHEN body IS NULL THEN 'not_utf8'
             WHEN NOT speaks THEN NULL
             WHEN device_name = '' THEN 'no_device'
             WHEN jsonish AND object IS NULL THEN 'bad_json'
             WHEN {_names_twice("object")} THEN 'duplicate_keys'
             WHEN kind = 'availability' AND NOT coalesce(availability IN ({words}), false) THEN 'bad_availability'
-            WHEN kind = 'state' AND NOT jsonish AND NOT attribute THEN 'not_an_object' END""",
+            WHEN kind IN ('state', 'bare', 'room') AND NOT (jsonish OR attribute OR valued) THEN 'not_an_object'
+            WHEN kind = 'room' AND ({_has_wrong_type()}) THEN 'wrong_type' END""",
     }
 
 
@@ -244,12 +287,14 @@ def _attribute_name(last: str) -> str:
 def _event_time(settings: Settings) -> Rules:
     past, future = settings.stream.event_time_past_hours * 3600, settings.stream.event_time_future_seconds
     return {
-        "said": f"try_element_at(object, '{contract.TIME_PROPERTY}')",
+        "said": f"try_element_at(object, CASE kind WHEN 'room' THEN '{contract.ROOM_TIME}' "
+        f"ELSE '{contract.TIME_PROPERTY}' END)",
         "said_time": f"""CASE
             WHEN {_is("said", contract.ISO_TIME)} THEN try_cast(said AS timestamp)
             WHEN {_is("said", contract.EPOCH_MILLISECONDS)} THEN timestamp_millis(try_cast(said AS bigint)) END""",
-        "believed": f"coalesce(said_time BETWEEN received_at - INTERVAL '{past:.3f}' SECOND "
-        f"AND received_at + INTERVAL '{future:.3f}' SECOND, false)",
+        "earliest": f"CASE WHEN base = {text(contract.IMPORTED)} THEN timestamp_micros(0L) "
+        f"ELSE received_at - INTERVAL '{past:.3f}' SECOND END",
+        "believed": f"coalesce(said_time BETWEEN earliest AND received_at + INTERVAL '{future:.3f}' SECOND, false)",
         "event_time": "CASE WHEN believed THEN said_time ELSE received_at END",
         "event_time_source": "CASE WHEN believed THEN 'payload' ELSE 'received' END",
         "time_implausible": "said IS NOT NULL AND NOT believed",
@@ -294,6 +339,73 @@ def _is_one_of(positions: frozenset[tuple[str, int, int]]) -> str:
     return f"{place} IN ({_list(' '.join(map(str, position)) for position in sorted(positions))})"
 
 
+# -- rooms ---------------------------------------------------------------------------------------------------------
+
+
+def patterns_of(settings: Settings) -> list[Pattern]:
+    """The patterns of bare topics, in the routes' order; a registry's lookup numbers them alike, from -1 down."""
+    return [route.parsed for route in settings.bridge.routes if route.parsed]
+
+
+def rooms_of(decoded: DataFrame, settings: Settings) -> DataFrame:
+    """One row per message of a room that was read, in the columns of `silver.room_telemetry`."""
+    typed = {name: _typed(name, kind) for name, (kind, _) in contract.ROOM_FIELDS.items()}
+    ranges = ((name, *contract.RANGE_BY_UNIT[unit]) for name, (_, unit) in contract.ROOM_FIELDS.items() if unit)
+    beyond = " OR ".join(f"NOT {name} BETWEEN {low}D AND {high}D" for name, low, high in ranges)
+    computed = {"site": text(settings.site), "room_id": "device_id", "quality": _quality()}
+    return (
+        decoded.where("outcome = 'read' AND kind = 'room'")
+        .selectExpr("*", *_columns(typed))
+        .selectExpr("*", f"coalesce({beyond}, false) AS implausible")
+        .selectExpr(
+            *(f"{computed.get(column.name, column.name)} AS {column.name}" for column in ROOM_TELEMETRY.columns)
+        )
+    )
+
+
+def room_counts() -> Rules:
+    """What a room's record gave: `readings` (its one row), and `refused`: fields that say a number is none."""
+    spoilt = " + ".join(f"CAST({_is_spoilt(_field(name))} AS int)" for name in contract.ROOM_FIELDS)
+    return {
+        "readings": "CASE WHEN kind = 'room' AND outcome = 'read' THEN 1 ELSE 0 END",
+        "refused": f"CASE WHEN kind = 'room' AND outcome = 'read' THEN {spoilt} ELSE 0 END",
+    }
+
+
+def _field(name: str, properties: str = "properties") -> str:
+    return f"try_element_at({properties}, '{name}')"
+
+
+def _is_spoilt(said: str) -> str:
+    words = _list(quoted for word in contract.NOT_NUMBERS for quoted in (word, f'"{word}"'))
+    infinite = f"abs(try_cast({said} AS double)) = double('Infinity')"
+    return f"coalesce({said} IN ({words}) OR ({_is(said, contract.NUMBER)} AND {infinite}), false)"
+
+
+def _has_wrong_type() -> str:
+    return " OR ".join(_is_wrong(_field(name, "object"), kind) for name, (kind, _) in contract.ROOM_FIELDS.items())
+
+
+def _is_wrong(said: str, kind: str) -> str:
+    number = f"try_cast({said} AS double)"
+    fits = {
+        "double": _is(said, contract.NUMBER),
+        "bigint": f"{_is(said, contract.NUMBER)} AND {number} = floor({number}) AND abs({number}) <= {2**53}D",
+        "boolean": f"{said} IN ({_list(contract.FLAGS)})",
+    }
+    return f"NOT coalesce({fits[kind]}, true) AND NOT {_is_spoilt(said)}"
+
+
+def _typed(name: str, kind: str) -> str:
+    said = _field(name)
+    if kind == "boolean":
+        true = _list(word for word, flag in contract.FLAGS.items() if flag)
+        value = f"{said} IN ({true})"
+    else:
+        value = f"CAST(try_cast({said} AS double) AS {kind})"
+    return f"CASE WHEN NOT {_is_spoilt(said)} THEN {value} END"
+
+
 # -- properties ----------------------------------------------------------------------------------------------------
 
 
@@ -305,7 +417,7 @@ def properties_of(decoded: DataFrame, registry: Lookup, columns: Sequence[str], 
     `nested`: whether there may be any; without, their part of the plan is left out, which a small batch feels.
     """
     carried = [*columns, "entry"]
-    unfolded = decoded.where("properties IS NOT NULL").selectExpr(
+    unfolded = decoded.where("properties IS NOT NULL AND kind <> 'room'").selectExpr(
         *carried, "nested", "explode(properties) AS (own_name, v0)"
     )
     about = " AND ".join(f"NOT startswith(own_name, '{name}{_LEVEL}')" for name in contract.NOT_MEASUREMENTS)

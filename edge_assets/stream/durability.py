@@ -4,8 +4,9 @@ Spark closes its files and leaves them in the page cache. `Durability.sync` forc
 commits name to the disk, data before log, so that a cut costs at most the batch under way, which the log still has.
 
 `mend` runs before Spark opens the lake: a commit that is not JSON, or that names a file which is missing or cut
-short, is torn. From the first torn commit of any table on, all tables go back to the last batch that all of them
-have whole, and the stream takes up the log from there.
+short, is torn, and so is one of a table that is further on than `bronze.events`, whose own commit is gone then. From
+the first torn commit of any table on, all tables go back to the last batch that all of them have whole, and the stream
+takes up the log from there.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from edge_assets.errors import LakeError
-from edge_assets.tables import TABLES, Table
+from edge_assets.tables import BRONZE_EVENTS, TABLES, Table
 
 log = logging.getLogger(__name__)
 
 LOOK_BACK = 100
 """So many commits of each table are looked at: a cut reaches back seconds, not hours."""
+
+
+Place = tuple[str, str, int]
+"""(log id, Kafka topic, partition)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +120,24 @@ class Tear:
 
 def tears(lake: Path) -> list[Tear]:
     """The first torn commit of each table that has one."""
-    found = ((table, _tear(lake / table.layer / table.name)) for table in TABLES)
+    bronze = _note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+    reached = _positions(bronze) if bronze else {}
+    folders = ((table, lake / table.layer / table.name) for table in TABLES)
+    found = ((table, _tear(folder) or _ahead(folder, reached)) for table, folder in folders)
     return [Tear(table, *tear) for table, tear in found if tear]
+
+
+def _ahead(folder: Path, reached: Mapping[Place, int]) -> tuple[int, str] | None:
+    """The first commit that speaks of records which `bronze.events` does not hold."""
+    first = None
+    for commit in reversed(commits(folder)[-LOOK_BACK:]):
+        note = _note(commit)
+        if note is None:
+            continue
+        if all(offset <= reached.get(place, 0) for place, offset in _positions(note).items()):
+            break
+        first = commit.version, "bronze.events has lost the batch that it belongs to"
+    return first
 
 
 def _tear(folder: Path) -> tuple[int, str] | None:
@@ -169,35 +190,58 @@ def mend(lake: Path) -> int | None:
 
 
 def _batch_before(lake: Path, tear: Tear) -> int:
+    """The last batch that a torn table has whole.
+
+    Where the torn commit does not say its batch, it is the table's newest, and was not forced: then it is of the newest
+    batch of all. A table may be written so rarely that its own last batch lies months back.
+    """
     folder = lake / tear.table.layer / tear.table.name
-    for commit in reversed(commits(folder)):
-        if commit.version < tear.version:
-            batch = _batch(commit)
-            if batch is not None:
-                return batch
-            if commit.version == 0:
-                return 0
+    there = commits(folder)
+    before = [commit for commit in there if commit.version < tear.version]
+    behind = [note["batch"] for commit in there if commit.version >= tear.version and (note := _note(commit))]
+    if before:
+        if behind and _note(there[len(before)]):
+            return min(behind) - 1
+        newest = _note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+        if there[-1].version == tear.version and tear.table is not BRONZE_EVENTS and newest:
+            return newest["batch"] - 1
+        note = _note_before(folder, tear.version)
+        if note:
+            return note["batch"]
+        if before[0].version == 0:
+            return 0
     raise LakeError(
         f"{tear.table.full_name} is torn at version {tear.version} ({tear.why}) and no commit before it is left in "
         f"{folder}: restore a backup, or move the lake away and start anew from the log"
     )
 
 
-def _batch(commit: Commit) -> int | None:
-    """The batch that a commit belongs to, from its note; None for maintenance and for a torn one."""
+def _note(commit: Commit) -> dict[str, Any] | None:
+    """What a commit says of itself (`edge_assets.stream.lake.Note`); None for maintenance and for a torn one."""
     try:
         infos = [action["commitInfo"] for action in commit.actions() if "commitInfo" in action]
-        return json.loads(infos[0]["userMetadata"])["batch"]
+        note: dict[str, Any] = json.loads(infos[0]["userMetadata"])
+        return note if "batch" in note else None
     except (ValueError, KeyError, IndexError):
         return None
+
+
+def _note_before(folder: Path, version: float = float("inf")) -> dict[str, Any] | None:
+    """The newest note of the commits before a version."""
+    earlier = (commit for commit in reversed(commits(folder)) if commit.version < version)
+    return next(filter(None, map(_note, earlier)), None)
+
+
+def _positions(note: Mapping[str, Any]) -> dict[Place, int]:
+    return {(log_id, topic, partition): offset for log_id, topic, partition, offset in note.get("positions", ())}
 
 
 def _cut(folder: Path, batch: int) -> None:
     """Forget a table's commits after a batch: the log's files go, and checkpoints made from them."""
     keep = -1
     for commit in commits(folder):
-        number = _batch(commit)
-        if number is not None and number > batch:
+        note = _note(commit)
+        if note and note["batch"] > batch:
             break
         try:
             commit.actions()

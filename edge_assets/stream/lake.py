@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, TABLES, Table
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,6 +37,7 @@ STATISTICS = {
     BRONZE_EVENTS: ("kafka_partition", "kafka_offset", "received_at", "batch", "key"),
     DEAD_LETTERS: ("kafka_partition", "kafka_offset", "received_at"),
     READINGS: ("kafka_partition", "kafka_offset", "received_at", "event_time", "device_id", "measurement"),
+    ROOM_TELEMETRY: ("kafka_partition", "kafka_offset", "received_at", "event_time", "room_id"),
     DEVICES: ("device_id", "device_name"),
 }
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from edge_assets.decoding import registry
 from edge_assets.decoding.registry import BadRegistry, Entry, Source
+from edge_assets.settings import Route
 from edge_assets.stream.decode import Lookup
 
 if TYPE_CHECKING:
@@ -32,14 +33,18 @@ PROPERTY_COLUMNS = (
 class Registry(registry.Registry):
     """The same, which can be looked up by Spark."""
 
-    def lookup(self, spark: SparkSession) -> Lookup:
-        """The registry as frames for decoding: at any time a name has one owner at most, so that no record doubles."""
+    def lookup(self, spark: SparkSession, routes: Sequence[Route]) -> Lookup:
+        """The registry as frames for decoding, with what the routes say of bare topics.
+
+        At any time a name has one owner at most, so that no record doubles.
+        """
         devices = []
         for owner in self.owners():
             entry = self.entries[owner.entry]
             who = (owner.entry, owner.base_topic, owner.name, entry.device_id, entry.model, entry.kind)
             devices.append((*who, owner.since, owner.until))
-        properties = [(number, name, *astuple(about)) for number, name, about in self.properties()]
+        described = (*self.properties(), *registry.bare_properties(routes))
+        properties = [(number, name, *astuple(about)) for number, name, about in described]
         times = {name: F.timestamp_micros(name) for name in ("valid_from", "valid_to")}
         # Held: each batch joins them, and making them anew would cost a parse each time.
         return Lookup(

@@ -64,6 +64,7 @@ def tear_newest(folder: Path, chance: random.Random) -> str | None:
         "zeroed": lambda: file.write_bytes(bytes(file.stat().st_size)),
         "missing": file.unlink,
         "log emptied": lambda: commit.path.write_bytes(b""),
+        "log gone": commit.path.unlink,
     }
     way = chance.choice(sorted(ways))
     ways[way]()

@@ -10,7 +10,7 @@ from paho.mqtt.client import topic_matches_sub
 from edge_assets.bridge.routes import Router
 from edge_assets.bridge.topic_filter import TopicFilter, disjoint_cover
 from edge_assets.errors import SettingsError
-from edge_assets.settings import Route
+from edge_assets.settings import BridgeSettings, Route
 
 LEVEL = st.sampled_from(["a", "b", "", "$SYS"])
 TOPICS = st.lists(LEVEL, min_size=1, max_size=4).map("/".join)
@@ -58,21 +58,35 @@ def test_a_message_is_delivered_once_if_a_filter_wants_it(filters, topic):
 )
 def test_an_invalid_filter_is_refused_with_its_rule(text, rule):
     with pytest.raises(SettingsError, match="EDGE_BRIDGE__ROUTES") as refused:
-        Router([Route(filter=text)])
+        Router(BridgeSettings(routes=(Route(filter=text),)))
     assert rule in str(refused.value)
 
 
 def test_the_first_route_wins_and_others_are_counted_by_reason():
-    router = Router([Route(filter="z/quiet/#", topic=None), Route(filter="z/+/a", topic="one"), Route(filter="z/#")])
+    routes = (Route(filter="z/quiet/#", topic=None), Route(filter="z/+/a", topic="one"), Route(filter="z/#"))
+    router = Router(BridgeSettings(routes=routes))
     assert router.destination(b"z/quiet/a").reason == "null_route"
     assert router.destination(b"z/x/a").topic == "one"
     assert router.destination("z/tür".encode()).topic == "sensor-events"
     assert router.destination(b"y").reason == "no_route"
     assert router.destination(b"z/\xff").topic == "sensor-events"
-    assert router.kafka_topics == ("one", "sensor-events")
+    assert list(router.kafka_topics(())) == ["one", "sensor-events"]
     assert router.subscription == ("z/#",)
 
 
 def test_routes_to_nowhere_alone_are_refused():
     with pytest.raises(SettingsError, match="no route has a Kafka topic"):
-        Router([Route(filter="#", topic=None)])
+        Router(BridgeSettings(routes=(Route(filter="#", topic=None),)))
+
+
+def test_a_topic_made_from_a_name_is_opened_first_and_there_are_so_many_at_most():
+    pattern, template = "building/<room>/telemetry", "telemetry.<room>"
+    router = Router(BridgeSettings(routes=(Route(pattern=pattern, topic=template, retention_hours=72),), max_topics=2))
+    assert router.destination(b"building/Lab 1.a/telemetry").unopened == "telemetry.Lab_1_a"
+    there = ["telemetry.Lab_1_a", "telemetry.Lab_1_a.downsampled", "telemetry.kitchen", "sensor-events"]
+    assert router.kafka_topics(there) == {"telemetry.Lab_1_a": 72, "telemetry.kitchen": 72}
+    router.opened(router.kafka_topics(there))
+    assert router.destination(b"building/Lab 1.a/telemetry").topic == "telemetry.Lab_1_a"
+    assert router.destination(b"building/third/telemetry").unopened == "telemetry.other"
+    assert router.destination(b"building/a/b/telemetry").reason == "no_route"
+    assert router.subscription == ("building/+/telemetry",)

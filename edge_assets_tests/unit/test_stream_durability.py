@@ -11,7 +11,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from edge_assets.errors import LakeError
 from edge_assets.stream import durability
-from edge_assets.tables import BRONZE_EVENTS, READINGS
+from edge_assets.tables import BRONZE_EVENTS, READINGS, Table
 
 TABLES = (BRONZE_EVENTS, READINGS)
 
@@ -21,10 +21,15 @@ def lake(tmp_path: Path) -> Path:
     """Two tables with three batches each."""
     for table in TABLES:
         for batch in (1, 2, 3):
-            note = CommitProperties(custom_metadata={"userMetadata": json.dumps({"batch": batch})})
-            rows = pa.table({"batch": [batch] * 10})
-            write_deltalake(tmp_path / table.layer / table.name, rows, mode="append", commit_properties=note)
+            commit(tmp_path, table, batch)
     return tmp_path
+
+
+def commit(lake: Path, table: Table, batch: int, reached: int | None = None) -> None:
+    note = {"batch": batch, "positions": [["log", "topic", 0, (reached or batch) * 10]]}
+    metadata = CommitProperties(custom_metadata={"userMetadata": json.dumps(note)})
+    rows = pa.table({"batch": [batch] * 10})
+    write_deltalake(lake / table.layer / table.name, rows, mode="append", commit_properties=metadata)
 
 
 def folder(lake: Path, table=READINGS) -> Path:
@@ -68,6 +73,30 @@ def test_a_torn_commit_is_forgotten(lake: Path, content: bytes) -> None:
     durability.commits(folder(lake, BRONZE_EVENTS))[1].path.write_bytes(content)
     assert durability.mend(lake) == 1
     assert [batches(lake, table) for table in TABLES] == [[1], [1]]
+
+
+def test_a_commit_of_bronze_that_never_reached_the_disk_takes_the_others_back(lake: Path) -> None:
+    durability.commits(folder(lake, BRONZE_EVENTS))[2].path.unlink()
+    assert durability.mend(lake) == 2
+    assert [batches(lake, table) for table in TABLES] == [[1, 2], [1, 2]]
+
+
+@pytest.mark.parametrize("tear", [b"", b"data"])
+def test_a_table_that_is_rarely_written_costs_the_others_one_batch(lake: Path, tear: bytes) -> None:
+    for batch in (4, 5, 6):
+        commit(lake, BRONZE_EVENTS, batch)
+    commit(lake, READINGS, 6)
+    if tear:
+        data_file(lake, 3).write_bytes(tear)
+    else:
+        durability.commits(folder(lake))[3].path.write_bytes(tear)
+    assert durability.mend(lake) == 5
+    assert [batches(lake, table) for table in TABLES] == [[1, 2, 3, 4, 5], [1, 2, 3]]
+
+
+def test_a_repair_that_writes_a_derived_table_alone_is_no_tear(lake: Path) -> None:
+    commit(lake, READINGS, 4, reached=3)
+    assert durability.mend(lake) is None
 
 
 def test_a_file_that_was_replaced_may_be_gone(lake: Path) -> None:
