@@ -23,7 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_assets.bridge import loop
 from edge_assets.log_record import BARRIER_KEY, HEADER, Header
 from edge_assets.platform.broker import address
-from edge_assets.platform.log import client_options, topics
+from edge_assets.platform.log import client_options, topics, topics_of
 from edge_assets.service import read_status, run_service
 from edge_assets.settings import Settings
 
@@ -166,7 +166,7 @@ def read_records(settings: Settings, names: Sequence[str]) -> list[Any]:
 
 def records(settings: Settings, names: Sequence[str] | None = None) -> list[Any]:
     """The records of the routes' topics as a reader sees them: without control records and fenced ones."""
-    names = names or list(dict.fromkeys(route.topic for route in settings.bridge.routes if route.topic))
+    names = names or list(topics_of(settings.bridge.routes, topics(settings)))
     highest: dict[tuple[Any, ...], int] = {}
     seen = []
     for one in read_records(settings, names):

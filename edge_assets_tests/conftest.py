@@ -15,7 +15,7 @@ import pytest
 
 from edge_assets.platform import broker, endpoints, log
 from edge_assets.platform.process import Process
-from edge_assets.settings import Route, Settings, load_settings
+from edge_assets.settings import BridgeSettings, Route, Settings, load_settings
 
 CI = os.environ.get("CI") == "true"
 SAMPLE_DATA = Path(os.environ.get("EDGE_SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -31,7 +31,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     if "kafka" in request.fixturenames:
         own["kafka"]["bootstrap"] = request.getfixturevalue("kafka").kafka.bootstrap
         mark = uuid.uuid4().hex[:8]
-        routes = (Route(filter="zigbee2mqtt/#", topic=f"sensor-events-{mark}"),)
+        zigbee, bare, rooms = BridgeSettings().routes
+        routes = (
+            Route(filter=zigbee.filter, topic=f"sensor-events-{mark}"),
+            Route(pattern=bare.pattern, units=bare.units, topic=f"sensor-events-{mark}"),
+            Route(pattern=rooms.pattern, retention_hours=rooms.retention_hours, topic=f"telemetry-{mark}.<room>"),
+        )
         own["bridge"] = {"id": f"bridge-{mark}", "routes": routes, "dead_letter_topic": f"dead-letters-{mark}"}
     return load_settings(_env_file=None, home=tmp_path / "home", simulators={"enabled": False}, **own)
 

@@ -50,7 +50,9 @@ def begin(settings: Settings, router: Router, new: Sequence[str], stop: threadin
     4. The tail of every partition is read, up to the barrier: redeliveries are recognised by it.
     """
     memory, clock = load_memory(settings), Clock(settings.clock.trust)
-    wanted = {settings.bridge.dead_letter_topic: None, **router.kafka_topics([*topics(settings), *new])}
+    there = topics(settings)
+    takes = [*there, *router.openable(new, there)]
+    wanted = {settings.bridge.dead_letter_topic: None, **router.kafka_topics(takes)}
     for topic, retention_hours in wanted.items():
         ensure_topic(settings, topic, retention_hours)
     known = topics(settings)
@@ -64,7 +66,7 @@ def begin(settings: Settings, router: Router, new: Sequence[str], stop: threadin
     out.wait_for(barrier, stop)
     if not stop.is_set():
         incarnation.tail = read_tail(settings, partitions, memory.waited_for, barrier.offsets)
-        router.opened(partitions)
+        router.opened(partitions, known)
     return incarnation
 
 

@@ -188,16 +188,17 @@ class Bridge:
         mono = max(mono, self._mono)
         start, ends = self._headers.batch(self._session.epoch, at, self._clock.synchronised)
         destination, logged = self._router.destination, self._session.redeliveries.logged
-        send, add = self._out.send, self._acks.add
+        send, add, by_route = self._out.send, self._acks.add, self._router.sent
         held = sent = passed = 0
         mark = False
         for flags, topic, payload, mid in messages:
-            kafka_topic = destination(topic).topic
+            to = destination(topic)
+            kafka_topic = to.topic
             if kafka_topic is None:
-                if destination(topic).unopened:
+                if to.unopened:
                     self._stop_before(messages)
                     break
-                self._pass_over(destination(topic).reason, mid)
+                self._pass_over(to.reason, mid)
                 passed += 1
                 continue
             if flags & (DUP | RETAIN):
@@ -215,6 +216,7 @@ class Bridge:
             pending = Pending(mid, len(payload), mid != 0, f"{start}{mono}{ends[flags]}{mid} rep={mark:d}")
             add(pending)
             send(kafka_topic, topic, payload, pending)
+            by_route[to.route] += 1
             sent += 1
             mark = False
         self._acks.bytes += held
@@ -317,6 +319,7 @@ class Bridge:
                 "suppressed": counts["suppressed"],
                 "maybe_repeat": counts["maybe_repeat"],
                 "unrouted": unrouted,
+                "routes": self._router.sent_by_filter(),
                 "dead_letters": self._out.dead_letters,
                 "retained": counts["retained"],
                 "in_flight": len(self._acks),

@@ -7,13 +7,13 @@ since a topic is fenced and its tail read before anything is written to it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edge_assets.bridge.topic_filter import TopicFilter, disjoint_cover
-from edge_assets.decoding.patterns import is_template, kafka_topic, names_in, template_regex
+from edge_assets.decoding.patterns import is_template, kafka_topic, names_in
 from edge_assets.errors import SettingsError
+from edge_assets.platform.log import topics_of
 from edge_assets.settings import BridgeSettings, Route
 
 REMEMBERED_TOPICS = 10_000
@@ -23,11 +23,13 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a message goes: a Kafka topic, or None with the reason why nowhere. `unopened`: the topic to open first."""
+    """Where a message goes: a Kafka topic, or None with the reason why nowhere. `unopened`: the topic to open first;
+    `route`: the number of the route that says so."""
 
     topic: str | None
     reason: str = ""
     unopened: str = ""
+    route: int = 0
 
 
 NO_ROUTE = Destination(None, "no_route")
@@ -40,7 +42,10 @@ class Router:
     def __init__(self, settings: BridgeSettings) -> None:
         self._routes = [(_parsed(route), route) for route in settings.routes]
         self._max_topics = settings.max_topics
+        self.sent = [0] * len(self._routes)
+        """messages that each route has sent on, since the service's start"""
         self._opened: frozenset[str] = frozenset()
+        self._there: frozenset[str] = frozenset()
         if not any(route.topic for route in settings.routes):
             raise SettingsError(
                 "setting EDGE_BRIDGE__ROUTES: no route has a Kafka topic, so the bridge has nothing to do; "
@@ -55,10 +60,30 @@ class Router:
         of templates that are `there`, in Kafka, already."""
         return topics_of([route for _, route in self._routes], there)
 
-    def opened(self, topics: Iterable[str]) -> None:
-        """These are ready to be written to."""
-        self._opened = frozenset(topics)
+    def openable(self, new: Iterable[str], there: Iterable[str]) -> list[str]:
+        """Those of the `new` topics that may be made beside those that are `there`; messages of the others go to
+        `OTHER` once that is seen."""
+        taken: list[str] = []
+        for topic in sorted(new):
+            beside = [*there, *taken]
+            fits = (route for _, route in self._routes if topic in topics_of([route], [topic]))
+            if all(self._has_room(route, topic, beside) for route in fits):
+                taken.append(topic)
+        return taken
+
+    def _has_room(self, route: Route, topic: str, there: Iterable[str]) -> bool:
+        if topic == _other(route):
+            return True
+        made = {*topics_of([route], there)} - {topic, _other(route)}
+        return len(made) < self._max_topics and not collides(topic, there)
+
+    def opened(self, topics: Iterable[str], there: Iterable[str]) -> None:
+        """`topics` are ready to be written to; `there` are all that Kafka has."""
+        self._opened, self._there = frozenset(topics), frozenset(there)
         self._found.clear()
+
+    def sent_by_filter(self) -> dict[str, int]:
+        return {route.filter: number for (_, route), number in zip(self._routes, self.sent, strict=True) if route.topic}
 
     def destination(self, topic: bytes) -> Destination:
         """Where a message on this MQTT topic goes; remembered, since a network has few topics."""
@@ -70,38 +95,33 @@ class Router:
         return found
 
     def _find(self, topic: str) -> Destination:
-        for parsed, route in self._routes:
+        for number, (parsed, route) in enumerate(self._routes):
             if parsed.matches(topic):
-                return self._of(route, topic)
+                return self._of(number, route, topic)
         return NO_ROUTE
 
-    def _of(self, route: Route, topic: str) -> Destination:
+    def _of(self, number: int, route: Route, topic: str) -> Destination:
         if route.topic is None:
             return NULL_ROUTE
         if route.parsed is None or not is_template(route.topic):
-            return Destination(route.topic)
+            return Destination(route.topic, route=number)
         wanted = kafka_topic(route.topic, route.parsed, topic)
-        made = topics_of([route], self._opened)
-        if wanted not in made and len(made) >= self._max_topics:
-            wanted = route.topic
-            for name in names_in(route.topic):
-                wanted = wanted.replace(f"<{name}>", OTHER)
-        return Destination(wanted) if wanted in self._opened else Destination(None, unopened=wanted)
+        if wanted not in self._opened and not self._has_room(route, wanted, self._there):
+            wanted = _other(route)
+        return Destination(wanted, route=number) if wanted in self._opened else Destination(None, unopened=wanted)
 
 
-def topics_of(routes: Iterable[Route], there: Iterable[str]) -> dict[str, float | None]:
-    """Kafka topic → retention in hours (None: Kafka's own) of all topics of these routes; of templates, those that
-    are `there`."""
-    there = list(there)
-    found: dict[str, float | None] = {}
-    for route in routes:
-        if route.topic and is_template(route.topic):
-            of_route = [name for name in there if re.fullmatch(template_regex(route.topic), name)]
-        else:
-            of_route = [route.topic] if route.topic else []
-        for name in of_route:
-            found.setdefault(name, route.retention_hours)
-    return found
+def _other(route: Route) -> str:
+    wanted = route.topic or ""
+    for name in names_in(wanted):
+        wanted = wanted.replace(f"<{name}>", OTHER)
+    return wanted
+
+
+def collides(topic: str, there: Iterable[str]) -> bool:
+    """Kafka takes no topic whose name differs from another's by dots and underscores alone."""
+    same = topic.replace(".", "_")
+    return any(other.replace(".", "_") == same and other != topic for other in there)
 
 
 def _parsed(route: Route) -> TopicFilter:

@@ -75,14 +75,14 @@ class Pattern:
 def kafka_topic(template: str, pattern: Pattern, topic: str) -> str:
     """A Kafka topic's template with its names filled in: `telemetry.<room>` → `telemetry.kitchen`.
 
-    What Kafka does not take in a name becomes `_`, the dot too: so a name never reaches into another topic's tree.
+    What Kafka does not take in a name becomes `-`, the dot too: so a name never reaches into another topic's tree.
     """
     levels = topic.split("/")
 
     def filled(match: re.Match[str]) -> str:
         number = pattern.level_of(match[1])
         level = "" if number is None else levels[number]
-        return _NOT_IN_KAFKA.sub("_", level)[:LONGEST_PART] or "_"
+        return _NOT_IN_KAFKA.sub("-", level)[:LONGEST_PART] or "-"
 
     return _NAME.sub(filled, template)
 

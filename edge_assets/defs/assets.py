@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
 
+from edge_assets.decoding.patterns import is_template
 from edge_assets.settings import Route, Settings
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, TABLES, Table
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, Table
 
 BROKER = dg.AssetKey(["broker", "mqtt"])
 
@@ -24,6 +26,7 @@ TABLE_SOURCES: Mapping[str, Sequence[str]] = {
     DEAD_LETTERS.full_name: (),
     DEVICES.full_name: (BRONZE_EVENTS.full_name,),
     READINGS.full_name: (BRONZE_EVENTS.full_name, DEVICES.full_name),
+    ROOM_TELEMETRY.full_name: (BRONZE_EVENTS.full_name,),
 }
 """what each table comes from; () is the log itself"""
 
@@ -33,6 +36,7 @@ TABLE_WORDS = {
     "them through once they can be. Empty is good: fresh means that the stream writer has looked.",
     DEVICES.full_name: "The registry: who each device is, what it measures and in which unit, and since when. It "
     "changes when devices do; fresh means that the stream writer has looked.",
+    ROOM_TELEMETRY.full_name: "What the rooms say, one row per message, typed. Empty where no room speaks.",
     READINGS.full_name: "One measurement of one device at one time, with its unit and its source position: the "
     "table to ask.",
 }
@@ -51,13 +55,14 @@ QUIET = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_wind
 
 
 def network_key(route: Route) -> dg.AssetKey:
-    """The devices behind a route: `zigbee2mqtt/#` → devices/zigbee2mqtt."""
-    levels = [level for level in route.filter.split("/") if level not in ("#", "+", "")]
-    return dg.AssetKey(["devices", *(levels or ["all"])])
+    """The devices behind a route: `zigbee2mqtt/#` → devices/zigbee2mqtt, `building/+/telemetry` → devices/building."""
+    levels = list(takewhile(lambda level: level not in ("#", "+"), route.filter.split("/")))
+    return dg.AssetKey(["devices", *(level for level in levels if level), *([] if any(levels) else ["all"])])
 
 
 def topic_key(topic: str) -> dg.AssetKey:
-    return dg.AssetKey(["log", topic])
+    """A Kafka topic; those of a template are one asset: `telemetry.<room>` → log/telemetry."""
+    return dg.AssetKey(["log", topic.split(".<")[0] if is_template(topic) else topic])
 
 
 def table_key(full_name: str) -> dg.AssetKey:
@@ -132,7 +137,8 @@ def _topic(settings: Settings, topic: str) -> dg.AssetSpec:
         topic_key(topic),
         deps=[BROKER],
         group_name="log",
-        description=f"The Kafka topic `{topic}`: each message of `{filters}` byte for byte, once, in order.",
+        description=f"The Kafka {'topics' if is_template(topic) else 'topic'} `{topic}`: each message of `{filters}` "
+        "byte for byte, once, in order.",
         kinds={"kafka"},
         owners=[_owner(settings)],
         freshness_policy=_moving(settings),

@@ -129,14 +129,16 @@ def _is_simulated(topic_filter: str, settings: Settings) -> bool:
 
 def _bridge(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
     received, logged = _count(counters, "received"), _count(counters, "logged")
+    by_filter = counters.get("routes") or {}
     last = _time(counters, "last_received_at", "last message")
     dropped = {"dropped by the broker": counters["dropped_by_broker"]} if "dropped_by_broker" in counters else {}
     for route in kept_routes(settings):
         if not _is_simulated(route.filter, settings):
-            yield Progress(network_key(route), received, "messages", metadata=last)
+            yield Progress(network_key(route), _count(by_filter, route.filter), "messages", metadata=last)
     yield Progress(BROKER, received, "messages", metadata={**last, **_plain(dropped)})
     for topic in topics(settings):
-        yield Progress(topic_key(topic), logged, "records", metadata=last)
+        routed = (route.filter for route in settings.bridge.routes if route.topic == topic)
+        yield Progress(topic_key(topic), sum(_count(by_filter, name) for name in routed), "records", metadata=last)
     dead = topic_key(settings.bridge.dead_letter_topic)
     yield Progress(dead, _count(counters, "dead_letters"), "records", looked=logged)
 

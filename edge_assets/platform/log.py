@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -15,12 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from edge_assets.decoding.patterns import is_template, template_regex
 from edge_assets.errors import LogError, PlatformError
 from edge_assets.platform import endpoints, process
 from edge_assets.platform.jars import class_path, ensure_jars
 from edge_assets.platform.java import find_java
 from edge_assets.platform.process import Process
-from edge_assets.settings import Settings
+from edge_assets.settings import Route, Settings
 
 NAME = "kafka"
 START_SECONDS = 90
@@ -108,6 +110,30 @@ def topics(settings: Settings) -> dict[str, int]:
     except KafkaException as error:
         raise _away(settings, "listing topics", error) from error
     return {name: len(topic.partitions) for name, topic in listed.items() if not name.startswith("__")}
+
+
+def topics_of(routes: Iterable[Route], there: Iterable[str]) -> dict[str, float | None]:
+    """Kafka topic → retention in hours (None: Kafka's own) of all topics of these routes: those that they name, and of
+    templates (`telemetry.<room>`) those that are `there`."""
+    there = sorted(there)
+    found: dict[str, float | None] = {}
+    for route in routes:
+        if route.topic and is_template(route.topic):
+            of_route = [name for name in there if re.fullmatch(template_regex(route.topic), name)]
+        else:
+            of_route = [route.topic] if route.topic else []
+        for name in of_route:
+            found.setdefault(name, route.retention_hours)
+    return found
+
+
+def read_topics(settings: Settings, there: Iterable[str] | None = None) -> dict[str, float | None]:
+    """The same of all topics that the stream writer reads: those of the routes, the bridge's dead letters, and imports.
+
+    `there`: the log's topics; without it they are asked for. Raises `LogError`.
+    """
+    routed = topics_of(settings.bridge.routes, topics(settings) if there is None else there)
+    return {**routed, settings.bridge.dead_letter_topic: None}
 
 
 def ensure_topic(settings: Settings, name: str, retention_hours: float | None = None) -> None:

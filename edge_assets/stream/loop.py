@@ -9,9 +9,13 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edge_assets.errors import LogError
 from edge_assets.platform import jars, java
 from edge_assets.platform import log as kafka_log
 from edge_assets.service import Report
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+LOOK_SECONDS = 5.0
+"""between two looks for new topics"""
 
 
 def run(settings: Settings, stop: threading.Event, report: Report) -> None:
@@ -47,6 +53,9 @@ class _Writer:
     report: Report
     _turn: threading.Lock = field(default_factory=threading.Lock)
     """held by whoever commits: a batch, a request, maintenance"""
+    _generation: int = 0
+    """of the query; a batch of an earlier one writes nothing"""
+    _next_look: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
@@ -64,6 +73,10 @@ class _Writer:
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
             while not stop.wait(POLL_SECONDS):
+                if new := self._new_topics():
+                    log.info("reading %s too", ", ".join(sorted(new)))
+                    self._stop(query)
+                    query = self._start()
                 if not query.isActive:
                     query.awaitTermination(1)  # raises what ended it
                     raise RuntimeError("the streaming query ended by itself")
@@ -71,18 +84,38 @@ class _Writer:
                 self._maintain()
                 self._report(query)
         finally:
-            with self._turn:
-                query.stop()
+            self._stop(query)
+
+    def _stop(self, query: StreamingQuery) -> None:
+        """A batch that waits for its turn meanwhile is not written: the next query reads it again."""
+        with self._turn:
+            self._generation += 1
+        query.stop()  # without the turn, for which that batch waits
+
+    def _new_topics(self) -> set[str]:
+        """Topics that have come up since the query began (a room's first message)."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return set()
+        self._next_look = now + LOOK_SECONDS
+        try:
+            return set(kafka_log.read_topics(self.settings)) - set(self.log_ids)
+        except LogError as error:  # the query waits for Kafka by itself
+            log.debug("%s", error)
+            return set()
 
     def _start(self) -> StreamingQuery:
-        topics = topics_of(self.settings)
-        for topic in topics:
-            kafka_log.ensure_topic(self.settings, topic)
+        wanted = kafka_log.read_topics(self.settings)
+        for topic, retention_hours in wanted.items():
+            kafka_log.ensure_topic(self.settings, topic, retention_hours)
+        topics = sorted(wanted)
         self.log_ids = kafka_log.log_ids(self.settings, topics)
+        generation, log_ids = self._generation, self.log_ids
         checkpoint = self.settings.home / "stream" / "checkpoint"
         shutil.rmtree(checkpoint, ignore_errors=True)
         source = self.spark.readStream.format("kafka").options(**self._source_options(topics))
-        stream = source.load().writeStream.foreachBatch(self._batch).option("checkpointLocation", str(checkpoint))
+        batch = partial(self._batch, generation, log_ids)
+        stream = source.load().writeStream.foreachBatch(batch).option("checkpointLocation", str(checkpoint))
         return stream.trigger(processingTime=f"{int(self.settings.stream.trigger_seconds * 1000)} milliseconds").start()
 
     def _source_options(self, topics: list[str]) -> dict[str, Any]:
@@ -91,11 +124,13 @@ class _Writer:
         starts = source.starting_offsets(self.settings, self.log_ids, self.batches.note.positions)
         return source.options(self.settings, topics, starts)
 
-    def _batch(self, frame: DataFrame, batch_id: int) -> None:
+    def _batch(self, generation: int, log_ids: Mapping[str, str], frame: DataFrame, batch_id: int) -> None:
         from edge_assets.stream import source
 
         with self._turn:
-            self.batches.write(source.records(frame, self.log_ids))
+            if generation != self._generation:
+                return
+            self.batches.write(source.records(frame, log_ids))
             if self.settings.stream.fsync:
                 self.durability.sync()
 
@@ -136,12 +171,6 @@ class _Writer:
                 "progress": _progress(query),
             }
         )
-
-
-def topics_of(settings: Settings) -> list[str]:
-    """The Kafka topics that the writer reads: those of the routes, and the bridge's dead letters."""
-    routed = {route.topic for route in settings.bridge.routes if route.topic}
-    return sorted({*routed, settings.bridge.dead_letter_topic})
 
 
 def _progress(query: StreamingQuery) -> dict[str, Any]:

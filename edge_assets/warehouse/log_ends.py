@@ -25,11 +25,11 @@ class LogEnds:
     """why Kafka could not be asked; then there are no places"""
 
 
-def ask(settings: Settings, topics: Iterable[str]) -> LogEnds:
-    """Ask Kafka for the ends of the topics' partitions; topics that it does not have are left out."""
+def ask(settings: Settings) -> LogEnds:
+    """Ask Kafka for the ends of all partitions that the stream writer reads."""
     try:
         partitions = log.topics(settings)
-        there = sorted(set(topics) & set(partitions))
+        there = sorted(set(log.read_topics(settings, partitions)) & set(partitions))
         ids = log.log_ids(settings, there) if there else {}
         places = {(ids[topic], topic, number) for topic in there for number in range(partitions[topic])}
         return LogEnds(*_offsets(settings, places))

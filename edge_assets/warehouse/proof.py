@@ -145,6 +145,7 @@ class Tables:
     events: Snapshot
     dead_letters: Snapshot
     readings: Snapshot
+    rooms: Snapshot
     bucket: int = BUCKET
     """offsets that are looked at in one go"""
 
@@ -178,8 +179,9 @@ def _tallies(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> dict[
         found.outcomes = {name: row[name] for name in OUTCOMES}
     for row in _rows(opened, _COUNT_ROWS.format(table=tables.dead_letters.select(), size=tables.bucket)):
         bucket(row).dead_letter_rows = row["records"]
-    for row in _rows(opened, _COUNT_ROWS.format(table=tables.readings.select(), size=tables.bucket)):
-        bucket(row).reading_rows = row["records"]
+    for table in (tables.readings, tables.rooms):
+        for row in _rows(opened, _COUNT_ROWS.format(table=table.select(), size=tables.bucket)):
+            bucket(row).reading_rows += row["records"]
     for place, tally in tallies.items():
         tally.begin, tally.end = ends.begins.get(place), ends.ends.get(place)
     return tallies
@@ -203,7 +205,7 @@ _COUNT_ROWS = f"SELECT {_BUCKET_OF}, count(*) AS records FROM ({{table}}) WHERE 
 
 
 def _without_position(opened: DuckDBPyConnection, tables: Tables) -> Iterator[Problem]:
-    for table in (tables.events, tables.dead_letters, tables.readings):
+    for table in (tables.events, tables.dead_letters, tables.readings, tables.rooms):
         name = ".".join(table.name)
         count = _value(opened, f"SELECT count(*) FROM ({table.select()}) WHERE NOT ({_HAS_POSITION})")
         if count:
@@ -286,10 +288,10 @@ def _check_outcomes(tables: Tables, tally: Tally, opened: DuckDBPyConnection) ->
 # --- what follows from the records -----------------------------------------------------------------------------------
 
 _KINDS = {
-    "reading_missing": "{count} read records have fewer rows in silver.readings than they gave",
-    "reading_extra": "{count} records have more rows in silver.readings than they gave",
-    "reading_doubled": "{count} records have a measurement twice in silver.readings",
-    "reading_orphan": "{count} positions in silver.readings have no record in bronze.events",
+    "reading_missing": "{count} read records have fewer rows in silver than they gave",
+    "reading_extra": "{count} records have more rows in silver than they gave",
+    "reading_doubled": "{count} records have a measurement twice in silver",
+    "reading_orphan": "{count} positions in silver have no record in bronze.events",
     "dead_letter_missing": "{count} dead letters of bronze.events are not in bronze.dead_letters",
     "dead_letter_repeated": "{count} dead letters are in bronze.dead_letters more than once",
     "dead_letter_wrong": "{count} rows of bronze.dead_letters belong to records with another outcome",
@@ -302,7 +304,9 @@ _READINGS = """WITH
       max(CASE WHEN outcome = 'read' THEN coalesce(readings, 0) ELSE 0 END) AS gave
     FROM bronze.events WHERE {place} GROUP BY kafka_offset),
   measured AS (
-    SELECT kafka_offset, measurement, count(*) AS times FROM silver.readings WHERE {place} GROUP BY ALL),
+    SELECT kafka_offset, measurement, count(*) AS times FROM silver.readings WHERE {place} GROUP BY ALL
+    UNION ALL
+    SELECT kafka_offset, 'the room', count(*) FROM silver.room_telemetry WHERE {place} GROUP BY ALL),
   found AS (SELECT kafka_offset, sum(times) AS has, max(times) AS most FROM measured GROUP BY kafka_offset)
 SELECT kafka_offset, batch, gave, coalesce(has, 0) AS has,
   CASE WHEN gave IS NULL THEN 'reading_orphan'
@@ -330,14 +334,14 @@ def _check_derived(
     """Join bucket by bucket. `latest_batch` is the number of the newest batch in `bronze.events`."""
     found: dict[str, Problem] = {}
     for number, bucket in sorted(tally.buckets.items()):
-        queries = []
+        queries: list[tuple[str, tuple[Snapshot, ...]]] = []
         if bucket.records or bucket.reading_rows:
-            queries.append((_READINGS, tables.readings))
+            queries.append((_READINGS, (tables.readings, tables.rooms)))
         if bucket.outcomes.get("dead_letter") or bucket.dead_letter_rows:
-            queries.append((_DEAD_LETTERS, tables.dead_letters))
-        for template, table in queries:
+            queries.append((_DEAD_LETTERS, (tables.dead_letters,)))
+        for template, derived in queries:
             query = template.format(place=_at(tally.place))
-            _show_bucket(opened, number * tables.bucket, tables.bucket, tables.events, table)
+            _show_bucket(opened, number * tables.bucket, tables.bucket, tables.events, *derived)
             for row in _rows(opened, _GROUPED.format(query=query, ahead=_ahead(tally, log_away), shown=SHOWN)):
                 kind = row["problem"]
                 found[kind] = _joined(found.get(kind), row, tally.place, query, latest_batch)

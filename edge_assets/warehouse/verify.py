@@ -130,7 +130,7 @@ def verify(settings: Settings, wait_seconds: float = 0, memory_limit: str | None
 def _look(settings: Settings, memory_limit: str | None, late: Sequence[Problem]) -> Report:
     """One proof over one snapshot. The log is asked after it, so that it cannot be behind."""
     tables = _tables(settings)
-    ends = log_ends.ask(settings, _topics(settings))
+    ends = log_ends.ask(settings)
     tallies, problems = _proved(settings, memory_limit, tables, ends)
     away = ends.problem
     if away:
@@ -162,12 +162,8 @@ def _tables(settings: Settings) -> Tables:
         events=lake.snapshot(settings, ("bronze", "events")),
         dead_letters=lake.snapshot(settings, ("bronze", "dead_letters")),
         readings=lake.snapshot(settings, ("silver", "readings")),
+        rooms=lake.snapshot(settings, ("silver", "room_telemetry")),
     )
-
-
-def _topics(settings: Settings) -> set[str]:
-    routed = {route.topic for route in settings.bridge.routes if route.topic}
-    return routed | {settings.bridge.dead_letter_topic}
 
 
 # --- waiting -----------------------------------------------------------------------------------------------------
@@ -175,7 +171,7 @@ def _topics(settings: Settings) -> set[str]:
 
 def _wait(settings: Settings, seconds: float) -> tuple[Problem, ...]:
     """Wait until `bronze.events` holds what the log holds now. Returns what it still lacks at the end."""
-    ends = log_ends.ask(settings, _topics(settings))
+    ends = log_ends.ask(settings)
     reached = _Reached(settings)
     deadline = time.monotonic() + seconds
     while True:

@@ -21,6 +21,9 @@ from edge_assets_tests.bridge_rig import BridgeProcess, CutWire, Publisher, head
 
 pytestmark = [pytest.mark.broker, pytest.mark.java]
 
+OTHERS = ("pico/temperature/dht22", "building/Room 1/telemetry")
+"""a bare topic, and a room, whose Kafka topic the bridge has to open first"""
+
 ROUNDS, SLOW_ROUNDS = 4, 25
 SLOW_SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 9)]
 
@@ -50,6 +53,7 @@ class Load:
     def __init__(self, settings: Settings, constant: bool, topics: int = 5, pause: float = 0.0005) -> None:
         self.sent = 0
         self._settings, self._constant, self._topics, self._pause = settings, constant, topics, pause
+        self._sources = [*(f"zigbee2mqtt/plug {n}" for n in range(topics - 2)), *OTHERS][-topics:]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -65,7 +69,7 @@ class Load:
         with Publisher(self._settings) as publisher:
             while not self._stop.is_set():
                 payload = b"ON" if self._constant else b"%d" % self.sent
-                publisher.publish(f"zigbee2mqtt/plug {self.sent % self._topics}", payload)
+                publisher.publish(f"{self._sources[self.sent % self._topics]}", payload)
                 self.sent += 1
                 time.sleep(self._pause)
 

@@ -23,7 +23,15 @@ def carry(settings: Settings, stop: threading.Event, report: Report) -> None:
             raise RuntimeError("the test wants this loop to fail")
         count += 1
         now = datetime.now(UTC).isoformat()
-        report({"received": count, "logged": count, "last_received_at": now, "dropped_by_broker": 0})
+        report(
+            {
+                "received": count,
+                "logged": count,
+                "routes": {"zigbee2mqtt/#": count},
+                "last_received_at": now,
+                "dropped_by_broker": 0,
+            }
+        )
 
 
 defs = build(load_settings(), [Service("bridge", "edge_assets_tests.integration.dagster_loops:carry", "A small loop.")])

@@ -82,11 +82,11 @@ def test_routes_to_nowhere_alone_are_refused():
 def test_a_topic_made_from_a_name_is_opened_first_and_there_are_so_many_at_most():
     pattern, template = "building/<room>/telemetry", "telemetry.<room>"
     router = Router(BridgeSettings(routes=(Route(pattern=pattern, topic=template, retention_hours=72),), max_topics=2))
-    assert router.destination(b"building/Lab 1.a/telemetry").unopened == "telemetry.Lab_1_a"
-    there = ["telemetry.Lab_1_a", "telemetry.Lab_1_a.downsampled", "telemetry.kitchen", "sensor-events"]
-    assert router.kafka_topics(there) == {"telemetry.Lab_1_a": 72, "telemetry.kitchen": 72}
-    router.opened(router.kafka_topics(there))
-    assert router.destination(b"building/Lab 1.a/telemetry").topic == "telemetry.Lab_1_a"
+    assert router.destination(b"building/Lab 1.a/telemetry").unopened == "telemetry.Lab-1-a"
+    there = ["telemetry.Lab-1-a", "telemetry.Lab-1-a.downsampled", "telemetry.kitchen", "sensor-events"]
+    assert router.kafka_topics(there) == {"telemetry.Lab-1-a": 72, "telemetry.kitchen": 72}
+    router.opened(router.kafka_topics(there), there)
+    assert router.destination(b"building/Lab 1.a/telemetry").topic == "telemetry.Lab-1-a"
     assert router.destination(b"building/third/telemetry").unopened == "telemetry.other"
     assert router.destination(b"building/a/b/telemetry").reason == "no_route"
     assert router.subscription == ("building/+/telemetry",)

@@ -16,12 +16,16 @@ from edge_assets.tables import TABLES
 
 LINEAGE = """
 devices  devices/zigbee2mqtt
-broker   broker/mqtt           <- devices/zigbee2mqtt
+devices  devices/pico
+devices  devices/building
+broker   broker/mqtt           <- devices/building, devices/pico, devices/zigbee2mqtt
 log      log/sensor-events     <- broker/mqtt
+log      log/telemetry         <- broker/mqtt
 log      log/dead-letters      <- broker/mqtt
-bronze   bronze/events         <- log/dead-letters, log/sensor-events
-bronze   bronze/dead_letters   <- log/dead-letters, log/sensor-events
+bronze   bronze/events         <- log/dead-letters, log/sensor-events, log/telemetry
+bronze   bronze/dead_letters   <- log/dead-letters, log/sensor-events, log/telemetry
 silver   silver/readings       <- bronze/events, silver/devices
+silver   silver/room_telemetry <- bronze/events
 silver   silver/devices        <- bronze/events
 """
 

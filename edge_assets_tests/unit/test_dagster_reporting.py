@@ -67,22 +67,25 @@ def test_an_advance_is_reported_after_a_pause(
 ) -> None:
     reporter = Reporter(settings, "bridge", clock)
     clock.now += age
-    assert TOPIC in reporter.report(instance, {"received": 5, "logged": 4})
+    assert TOPIC in reporter.report(instance, {"received": 5, "logged": 4, "routes": {"zigbee2mqtt/#": 4}})
     clock.now += pause - 1
-    assert reporter.report(instance, {"received": 9, "logged": 9}) == []
+    assert reporter.report(instance, {"received": 9, "logged": 9, "routes": {"zigbee2mqtt/#": 9}}) == []
     clock.now += 1
-    assert set(reporter.report(instance, {"received": 9, "logged": 9})) == {BROKER, TOPIC}
+    assert set(reporter.report(instance, {"received": 9, "logged": 9, "routes": {"zigbee2mqtt/#": 9}})) == {
+        BROKER,
+        TOPIC,
+    }
     assert metadata(instance, TOPIC)["new records"] == 5
     clock.now += pause
-    assert reporter.report(instance, {"received": 9, "logged": 9}) == []
+    assert reporter.report(instance, {"received": 9, "logged": 9, "routes": {"zigbee2mqtt/#": 9}}) == []
 
 
 def test_a_service_that_stops_reports_the_rest_at_once(
     settings: Settings, clock: Clock, instance: dg.DagsterInstance
 ) -> None:
     reporter = Reporter(settings, "bridge", clock)
-    reporter.report(instance, {"logged": 4})
-    assert reporter.report(instance, {"logged": 5}, last=True) == [TOPIC]
+    reporter.report(instance, {"logged": 4, "routes": {"zigbee2mqtt/#": 4}})
+    assert reporter.report(instance, {"logged": 5, "routes": {"zigbee2mqtt/#": 5}}, last=True) == [TOPIC]
 
 
 def test_a_table_s_report_carries_its_version_lag_and_positions(
@@ -121,7 +124,9 @@ def test_the_simulated_network_is_reported_by_who_publishes(
     settings: Settings, clock: Clock, instance: dg.DagsterInstance
 ) -> None:
     network = dg.AssetKey(["devices", "zigbee2mqtt"])
-    assert network not in Reporter(settings, "bridge", clock).report(instance, {"received": 5, "logged": 5})
+    assert network not in Reporter(settings, "bridge", clock).report(
+        instance, {"received": 5, "logged": 5, "routes": {"zigbee2mqtt/#": 5}}
+    )
     assert Reporter(settings, "simulators", clock).report(instance, {"published": 5}) == [network]
 
 

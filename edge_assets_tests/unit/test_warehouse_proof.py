@@ -25,14 +25,14 @@ OTHER_LOG = "another-log"
 def proved(
     settings: Settings, begin: int = 0, end: int = 20, bucket: int = BUCKET
 ) -> tuple[dict[Place, Tally], list[Problem]]:
-    events, dead_letters, readings = (lake.snapshot(settings, name) for name in NAMES)
-    tables = Tables(events, dead_letters, readings, bucket)
+    events, dead_letters, readings, rooms = (lake.snapshot(settings, name) for name in NAMES)
+    tables = Tables(events, dead_letters, readings, rooms, bucket)
     with lake.connection(settings) as opened:
         tallies, problems = prove(opened, tables, LogEnds({PLACE: begin}, {PLACE: end}))
     return {tally.place: tally for tally in tallies}, problems
 
 
-NAMES = (("bronze", "events"), ("bronze", "dead_letters"), ("silver", "readings"))
+NAMES = (("bronze", "events"), ("bronze", "dead_letters"), ("silver", "readings"), ("silver", "room_telemetry"))
 
 
 def test_a_sound_lake_holds(settings: Settings) -> None:
