@@ -25,12 +25,16 @@ class Log:
     def __init__(self, settings: Settings) -> None:
         from confluent_kafka import Producer
 
+        self._settings = settings
         self.topic = settings.bridge.routes[0].topic or ""
         kafka_log.ensure_topic(settings, self.topic)
         self._producer = Producer({**kafka_log.client_options(settings), "acks": "all"})
         self.written = 0
 
-    def put(self, topic: str, payload: bytes | str | dict | list, **header: Any) -> None:
+    def put(self, topic: str, payload: bytes | str | dict | list, to: str | None = None, **header: Any) -> None:
+        """`to`: another Kafka topic, made where it is missing."""
+        if to is not None:
+            kafka_log.ensure_topic(self._settings, to)
         if isinstance(payload, dict | list):
             payload = json.dumps(payload)
         value = payload.encode() if isinstance(payload, str) else payload
@@ -43,7 +47,7 @@ class Log:
             "sync": True,
         }
         known |= {"mono": self.written, "boot": "b", "qos": 1, "retain": False, "dup": False, "mid": 1, **header}
-        self._producer.produce(self.topic, value, topic.encode(), headers=headers_of(Header(**known)))
+        self._producer.produce(to or self.topic, value, topic.encode(), headers=headers_of(Header(**known)))
 
     def flush(self) -> None:
         assert self._producer.flush(30) == 0

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from edge_assets.errors import PlatformError
 from edge_assets.settings import Settings
@@ -23,6 +23,14 @@ JVM_OPTIONS = (
     "-XX:+UseSerialGC -XX:NewSize=96m -XX:MinHeapFreeRatio=20 -XX:MaxHeapFreeRatio=45 -XX:MaxMetaspaceSize=256m "
     "-XX:ReservedCodeCacheSize=96m -Xss512k -XX:+ExitOnOutOfMemoryError"
 )
+
+
+TALKATIVE = (
+    "org.apache.spark.sql.catalyst.util.StringUtils",  # a plan was cut short: so we asked
+    "org.apache.spark.sql.execution.streaming.runtime.ProcessingTimeExecutor",  # a batch took longer than its trigger
+    "org.apache.spark.scheduler.DAGScheduler",  # a job group that is cancelled at a stop had no jobs
+)
+"""Loggers that warn of the ordinary, some at every batch."""
 
 
 @contextmanager
@@ -51,9 +59,16 @@ def spark_session(settings: Settings, jars: list[Path], java_home: Path) -> Iter
         try:
             context = SparkContext(gateway=gateway, conf=conf)
             context.setLogLevel("WARN")
+            for name in TALKATIVE:
+                _quiet(gateway, name)
             yield SparkSession(context)
         finally:
             _stop(context, gateway)
+
+
+def _quiet(gateway: Any, name: str) -> None:
+    log4j = gateway.jvm.org.apache.logging.log4j
+    log4j.core.config.Configurator.setLevel(name, log4j.Level.ERROR)
 
 
 def _stop(context, gateway) -> None:

@@ -1,0 +1,89 @@
+"""Rooms through the real stream writer: typed rows, topics that come up while it runs, and the proof over all of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+
+from edge_assets.settings import Settings
+from edge_assets.warehouse.verify import verify
+from edge_assets_tests.stream_rig import Log, records, table, until, writer
+
+pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+
+
+def of_room(settings: Settings, name: str) -> str:
+    return str(settings.bridge.routes[2].topic).replace("<room>", name)
+
+
+def test_rooms_and_bare_topics_arrive_also_those_that_speak_for_the_first_time(settings: Settings, kafka: Settings):
+    log = Log(settings)
+    log.put("pico/temperature/dht22", "21.5\n")
+    log.put(
+        "building/lab/telemetry",
+        {"room_id": "lab", "temperature": 21.5, "motion_detected": True},
+        of_room(settings, "lab"),
+    )
+    log.put("building/lab/telemetry", {"temperature": "warm"}, of_room(settings, "lab"))
+    log.flush()
+    with writer(settings) as process:
+        until(lambda: len(records(settings)) == 3, "the first records", process)
+        for number in range(20):
+            payload = {
+                "temperature": number,
+                "co2_ppm": None if number % 2 else "NaN",
+                "timestamp": "2026-09-21T14:13:20Z",
+            }
+            log.put("building/kitchen/telemetry", payload, of_room(settings, "kitchen"))
+        log.put("zigbee2mqtt/door", {"contact": True})
+        log.flush()
+        until(lambda: len(records(settings)) == log.written, "the kitchen", process)
+        until(lambda: len(table(settings, "silver.room_telemetry")) == 21, "its rows", process)
+        until(lambda: len(table(settings, "silver.readings")) == 2, "the readings", process)
+    readings = {row["measurement"]: row for row in table(settings, "silver.readings")}
+    bare = readings["temperature"]
+    assert (bare["device_id"], bare["value"], bare["unit"], bare["pending"]) == ("pico/dht22", 21.5, "°C", False)
+    rows = table(settings, "silver.room_telemetry")
+    (lab,) = [row for row in rows if row["room_id"] == "lab"]
+    assert (lab["temperature"], lab["motion_detected"], lab["co2_ppm"], lab["site"]) == (
+        21.5,
+        True,
+        None,
+        settings.site,
+    )
+    kitchen = sorted((row for row in rows if row["room_id"] == "kitchen"), key=lambda row: row["kafka_offset"])
+    assert [row["temperature"] for row in kitchen] == list(map(float, range(20)))
+    assert {row["event_time"] for row in kitchen} == {datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)}
+    (letter,) = table(settings, "bronze.dead_letters")
+    assert (letter["reason"], letter["key"]) == ("wrong_type", "building/lab/telemetry")
+    gave = {row["key"]: (row["readings"], row["refused"]) for row in records(settings) if row["kafka_offset"] == 0}
+    assert gave["building/kitchen/telemetry"] == (1, 1)
+    report = verify(settings)
+    assert report.holds, report
+    assert {part.topic for part in report.partitions} >= {
+        log.topic,
+        of_room(settings, "lab"),
+        of_room(settings, "kitchen"),
+    }
+
+
+def has_more_than(settings: Settings, count: int) -> bool:
+    return len(table(settings, "silver.room_telemetry")) > count
+
+
+def test_a_room_is_resumed_from_the_tables(settings: Settings, kafka: Settings):
+    log = Log(settings)
+    for start in (0, 30, 60):
+        for number in range(start, start + 30):
+            log.put("building/lab/telemetry", {"temperature": number}, of_room(settings, "lab"))
+        log.flush()
+        with writer(settings) as process:
+            until(partial(has_more_than, settings, start), "rows", process)
+            process.kill()
+    with writer(settings) as process:
+        until(lambda: len(table(settings, "silver.room_telemetry")) >= 90, "all rows", process)
+    found = sorted(row["temperature"] for row in table(settings, "silver.room_telemetry"))
+    assert found == list(map(float, range(90)))
+    assert verify(settings).holds
