@@ -128,6 +128,10 @@ class SimulatorSettings(Section):
     rooms_base_topic: str = Field(default="building", description="the first level of the rooms' topics")
 
 
+class HistorySettings(Section):
+    topic: str = Field(default="imports", description="the Kafka topic that `edge import` writes to")
+
+
 class StreamSettings(Section):
     master: str = Field(default="local[2]", description="the Spark master")
     heap_mb: int = Field(default=512, ge=256, description="Java heap of the stream writer; it takes about 250 MB more")
@@ -188,6 +192,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     bridge: BridgeSettings = BridgeSettings()
     simulators: SimulatorSettings = SimulatorSettings()
+    history: HistorySettings = HistorySettings()
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
     clock: ClockSettings = ClockSettings()
