@@ -130,6 +130,11 @@ def is_text(line: str) -> bool:
     return line.isascii() or not any("\udc80" <= sign <= "\udcff" for sign in line)
 
 
+def spoken(encoding: str) -> str:
+    """An encoding's name for a person."""
+    return encoding.removesuffix("-sig").upper()
+
+
 def _by_mark(first: bytes) -> str:
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
@@ -153,7 +158,7 @@ def _csv_layout(path: Path, options: Options, encoding: str, numbered: list[tupl
         raise ValueError("it has no line of names")
     (header_line, header), lines = body[0], [line for _, line in body[1:]]
     if not is_text(header):
-        raise ValueError(f"line {header_line}: not {encoding}; say --encoding cp1252, or what it is")
+        raise ValueError(f"line {header_line}: not {spoken(encoding)}; say --encoding cp1252, or what it is")
     separator = options.separator or said or _separator(header, lines)
     rows = [cells for line in lines if (cells := _cells_or_none(line, separator))]
     names = _names(cells_of(header, separator), rows, header_line)

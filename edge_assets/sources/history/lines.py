@@ -6,12 +6,11 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from edge_assets.decoding import contract
 from edge_assets.sources.history import columns
-from edge_assets.sources.history.columns import Layout, Options, cells_of, fitted, is_text
+from edge_assets.sources.history.columns import Layout, Options, cells_of, fitted, is_text, spoken
 from edge_assets.sources.history.times import TimeReader, iso
 from edge_assets.sources.history.values import MISSING, json_value_of, value_of
 
@@ -61,9 +60,7 @@ def measurement_of(name: str) -> str | None:
     return None if not clean or clean in contract.NOT_MEASUREMENTS else clean
 
 
-def read(
-    file: IO[str], layout: Layout, options: Options, bounds: Bounds
-) -> Iterator[Entry | BadLine]:
+def read(file: IO[str], layout: Layout, options: Options, bounds: Bounds) -> Iterator[Entry | BadLine]:
     """All lines but blank ones, comments and the names."""
     reader = _Reader(layout, options, bounds)
     number = 0
@@ -96,7 +93,7 @@ class _Reader:
     def entry(self, number: int, line: str) -> Entry | BadLine:
         try:
             if not is_text(line):
-                raise ValueError(f"not {self._layout.encoding}; say --encoding where the file has another")
+                raise ValueError(f"not {spoken(self._layout.encoding)}; say --encoding where the file has another")
             said = self._cells(line) if self._layout.form == "csv" else self._members(line)
             device = self._device(said)
             at = self._time(said, device)
@@ -210,5 +207,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("it names a property twice")
     return found
-
-

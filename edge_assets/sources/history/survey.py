@@ -31,7 +31,12 @@ class Column:
             self.high = value if self.high is None else max(self.high, value)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"type": " or ".join(sorted(self.kinds)), "values": self.kinds.total(), "min": self.low, "max": self.high}
+        return {
+            "type": " or ".join(sorted(self.kinds)),
+            "values": self.kinds.total(),
+            "min": self.low,
+            "max": self.high,
+        }
 
 
 @dataclass(slots=True)
