@@ -11,6 +11,7 @@
     publisher     a paho-mqtt client to the broker of the settings
     simulators    the service: publishes all simulated devices in real time
     replay        publishes a recording
+    history       `edge import`: files of history, straight into the log
 
-Nothing here knows Kafka, Spark or Dagster.
+Nothing here knows Spark or Dagster, and nothing but `history` knows Kafka.
 """

@@ -159,11 +159,12 @@ def _csv_layout(path: Path, options: Options, encoding: str, numbered: list[tupl
     (header_line, header), lines = body[0], [line for _, line in body[1:]]
     if not is_text(header):
         raise ValueError(f"line {header_line}: not {spoken(encoding)}; say --encoding cp1252, or what it is")
+    if options.separator is not None and (len(options.separator) != 1 or options.separator in '"\r\n'):
+        raise ValueError(f"--separator: expected one character (or `tab`), got {options.separator!r}")
     separator = options.separator or said or _separator(header, lines)
     rows = [cells for line in lines if (cells := _cells_or_none(line, separator))]
-    names = _names(cells_of(header, separator), rows, header_line)
-    rows = [fitted(row, names) for row in rows if len(row) - len(names) in (0, 1)]
-    columns = {name: [row[n] for row in rows if n < len(row)] for n, name in enumerate(names) if name}
+    names = _names(cells_of(header, separator), rows, header_line, options)
+    columns = _by_name(names, rows)
     time_column = _time_column(options, columns)
     device_column, device = _device(path, options, columns)
     data = [values for name, values in columns.items() if name not in (time_column, device_column)]
@@ -208,20 +209,32 @@ def _cells_or_none(line: str, separator: str) -> list[str] | None:
     return None
 
 
-def _names(header: list[str], rows: list[list[str]], line: int) -> tuple[str, ...]:
-    names = [name.strip() for name in header]
-    extra = Counter(len(row) - len(names) for row in rows).most_common(1)
-    if extra and extra[0][0] == 1 and any(row[-1].strip() for row in rows if len(row) > len(names)):
-        if not all(row[0].strip().isdigit() for row in rows if len(row) > len(names)):
-            raise ValueError(
-                f"line {line} names {len(names)} columns and most lines have {len(names) + 1} cells, "
-                "of which the first is not the line's number: which column has no name?"
-            )
-        names = [UNNAMED, *names]
+def _names(header: list[str], rows: list[list[str]], line: int, options: Options) -> tuple[str, ...]:
+    """The names of the cells. Where lines have one cell more than there are names, it is in front or behind."""
+    names = tuple(name.strip() for name in header)
     for name, times in Counter(filter(None, names)).items():
         if times > 1:
             raise ValueError(f"line {line}: the name {name!r} is there {times} times: rename one")
-    return tuple(names)
+    longer = [row for row in rows if len(row) == len(names) + 1]
+    if 2 * len(longer) <= len(rows):
+        return names
+    behind = all(not row[-1].strip() for row in longer)
+    in_front = all(row[0].strip().isdigit() for row in longer)
+    shifted = (UNNAMED, *names)
+    if behind and in_front:  # a number in front, or seconds since 1970: the one of the two that has a time
+        return names if _has_time(options, _by_name(names, rows)) else shifted
+    if not behind and not in_front:
+        raise ValueError(
+            f"line {line} names {len(names)} columns and most lines have {len(names) + 1} cells, "
+            "of which the first is not the line's number: which column has no name?"
+        )
+    return names if behind else shifted
+
+
+def _by_name(names: Sequence[str], rows: list[list[str]]) -> dict[str, list[str]]:
+    """The sample's cells by column."""
+    fitting = [row for row in rows if len(row) - len(names) in (0, 1)]
+    return {name: [row[n] for row in fitting] for n, name in enumerate(names) if name}
 
 
 def _decimal(separator: str, columns: list[list[str]]) -> DecimalMark:
@@ -255,12 +268,11 @@ def _json_layout(path: Path, options: Options, encoding: str, lines: list[str]) 
 def _time_column(options: Options, columns: dict[str, list[str]]) -> str:
     if options.time_column is not None:
         return _known(options.time_column, columns, "--time-column")
-    read = TimeReader(options.time_format, options.timezone)
     named = [name for name in columns if name.strip().lower() in TIME_NAMES]
     rest = [] if named else [name for name in columns if not _bare_numbers(columns[name])]
-    candidates = [name for name in (*named, *rest) if name not in options.skip and _are_times(read, columns[name])]
-    if candidates:
-        return candidates[0]
+    for name in (*named, *rest):
+        if name not in options.skip and _are_times(options, columns[name]):
+            return name
     if named:  # its name says what it is, and each line will say why it cannot be read
         return named[0]
     listed = ", ".join(columns) or "none"
@@ -272,9 +284,15 @@ def _bare_numbers(cells: list[str]) -> bool:
     return all(cell.strip().replace(".", "").isdigit() for cell in cells)
 
 
-def _are_times(read: TimeReader, cells: list[str]) -> bool:
+def _has_time(options: Options, columns: dict[str, list[str]]) -> bool:
+    with suppress(ValueError):
+        return _are_times(options, columns[_time_column(options, columns)])
+    return False
+
+
+def _are_times(options: Options, cells: list[str]) -> bool:
     """Whether most of the sample can be read as a time."""
-    good = 0
+    read, good = TimeReader(options.time_format, options.timezone), 0
     for cell in cells:
         with suppress(ValueError):
             read.micros(cell)

@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+
 _DECIMALS = {".": re.compile(r"[+-]?[0-9]*\.[0-9]+"), ",": re.compile(r"[+-]?[0-9]*,[0-9]+")}
 _LOOKS_LIKE_ONE = re.compile(contract.LOOKS_LIKE_A_NUMBER.replace(r"\p{Nd}", r"\d").removesuffix("$"))
 
+_SWAPPED = str.maketrans(".,", ",.")
+
 
 def has_decimals(cell: str, mark: DecimalMark) -> bool:
     """Whether it can only be a number with this decimal mark (or with thousands apart, which nothing tells)."""
@@ -63,6 +65,8 @@ def _number(text: str) -> float | int:
 
 def _text(text: str) -> str:
     if _LOOKS_LIKE_ONE.fullmatch(text):
+        _refuse(text)
+    if "." in text and "," in text and _LOOKS_LIKE_ONE.fullmatch(text.translate(_SWAPPED)):  # 1.234,5
         _refuse(text)
     return text
 
