@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -38,7 +37,9 @@ START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=300)
 @pytest.fixture
 def home(settings: Settings, kafka: Settings) -> Settings:
     """A home with an imports' topic of its own."""
-    return settings.model_copy(update={"history": HistorySettings(topic=f"imports-{uuid.uuid4().hex[:8]}")})
+    own = settings.model_copy(update={"history": HistorySettings(topic=f"imports-{uuid.uuid4().hex[:8]}")})
+    log.ensure_topic(own, own.history.topic)
+    return own
 
 
 def history(path: Path, lines: int, first: int = 0, bad: tuple[int, ...] = ()) -> Path:
@@ -193,9 +194,10 @@ def test_with_a_stream_writer_that_is_behind_it_waits_or_says_why(
     two = history(tmp_path / "two.csv", 20)
     with pytest.raises(NotRunning, match=r"10 records.*not in the tables yet.*`edge up`"):
         import_file(home, two, Options(device="attic"))
-    monkeypatch.setattr(known, "WRITTEN_SECONDS", 0.5)
-    with service_lock(home, "stream_writer"), pytest.raises(LogError, match="did not move on"):
-        import_file(home, two, Options(device="attic"))
+    with monkeypatch.context() as patch, service_lock(home, "stream_writer"):
+        patch.setattr(known, "WRITTEN_SECONDS", 0.5)
+        with pytest.raises(LogError, match="did not move on"):
+            import_file(home, two, Options(device="attic"))
     # Positions of another log, as after Kafka was made anew, say nothing of this one.
     write_json(status_path(home, "stream_writer"), {"positions": {f"{home.history.topic}/0": 99}})
     with pytest.raises(NotRunning):

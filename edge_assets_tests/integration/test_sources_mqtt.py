@@ -104,6 +104,24 @@ def test_simulators_publish_and_say_goodbye(settings: Settings, listener: Listen
     assert len(heard) == status["published"] - 1
 
 
+def test_a_pico_and_rooms_are_published_beside_the_network(settings: Settings, listener: Listener) -> None:
+    with running(settings, pico_interval_seconds=0.2) as status:
+        until(lambda: sum(topic.startswith("pico/") for topic, *_ in listener.heard) > 10)
+        until(lambda: sum(topic.startswith("building/") for topic, *_ in listener.heard) > 40)
+        assert (status["rooms"], status["pico"], status["skipped"]) == (8, 1, 0)
+    heard = {topic: payload for topic, payload, _ in listener.heard}
+    assert {topic for topic in heard if topic.startswith("pico/")} == {
+        "pico/temperature/dht22",
+        "pico/humidity/dht22",
+        "pico/temperature/internal",
+    }
+    assert 10 < float(heard["pico/temperature/dht22"]) < 35
+    rooms = {topic: json.loads(payload) for topic, payload in heard.items() if topic.startswith("building/")}
+    assert len(rooms) == 8
+    assert all(topic == f"building/{room['room_id']}/telemetry" for topic, room in rooms.items())
+    assert not any(retain for topic, _, retain in listener.heard if not topic.startswith("zigbee2mqtt/"))
+
+
 def test_what_a_newcomer_finds_retained(settings: Settings, mosquitto: Any, listener: Listener) -> None:
     with running(settings, interval_seconds=0.1):
         until(lambda: sum("washing_machine" in topic for topic, *_ in listener.heard) > 2)
@@ -216,6 +234,20 @@ def test_replay_at_the_recordings_own_pace(settings: Settings, tmp_path: Path, l
     assert result.published == 3
     assert result.seconds >= 1.0
     until(lambda: [p.decode() for _, p, *_ in listener.heard] == hours)
+
+
+def test_replay_at_another_qos_by_command(settings: Settings, tmp_path: Path, mosquitto: Any) -> None:
+    """Lines recorded at QoS 0 reach a session that is away only if they are published at QoS 1."""
+    path = recording(tmp_path / "r.jsonl", [{"topic": "a", "payload": str(n), "ts": n} for n in range(5)])
+    Listener(mosquitto.host, mosquitto.port, session="away").close()
+    environment = {**os.environ, **settings.environment(), "EDGE_MQTT__PORT": str(mosquitto.port)}
+    command = [sys.executable, "-m", "edge_assets.cli", "replay", str(path), "--qos", "1", "--speed", "100", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["published"] == 5
+    back = Listener(mosquitto.host, mosquitto.port, session="away")
+    until(lambda: len(back.heard) == 5)
+    back.close()
 
 
 def test_replay_outlives_a_broker_that_restarts(settings: Settings, tmp_path: Path, mosquitto: Any) -> None:

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from edge_assets.settings import Settings
 
-COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "sql", "verify", "redrive", "bench")
+COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "import", "sql", "verify", "redrive", "bench")
 
 
 def edge(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -95,3 +96,23 @@ def test_doctor_names_a_broker_that_is_away(settings: Settings) -> None:
 def test_an_unknown_bench_names_the_known(settings: Settings) -> None:
     done = edge(settings, "bench", "nope")
     assert done.returncode == 2 and "start" in done.stderr
+
+
+def test_a_dry_run_of_an_import_needs_no_platform(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "attic.csv"
+    path.write_text("Zeit;temperature\n04.02.2026 17:51;21,5\n")
+    done = edge(settings, "import", str(path), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "separated by ;, decimal mark ,, UTF-8, times in 'Zeit'" in done.stdout
+    assert "temperature: number, 1 values, 21.5 to 21.5" in done.stdout
+    path.write_text("Zeit;temperature\n04.02.2026 17:51;21,5\noops;1\n")
+    done = edge(settings, "import", str(path), "--dry-run", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["lines"]["bad"] == 1
+
+
+def test_a_file_without_times_is_9_and_one_line(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "attic.csv"
+    path.write_text("a,b\n1,2\n")
+    done = edge(settings, "import", str(path))
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "--time-column" in done.stderr and len(done.stderr.splitlines()) == 1
