@@ -9,8 +9,9 @@ A recording is a text file (or one packed by gzip) with one JSON object a line:
 | `qos`, `retain` | as recorded; 0 and false where they are missing |
 | `ts` or `tst` | when it was published: ISO 8601 with a zone, or seconds or milliseconds since 1970; may be missing |
 
-So what `mosquitto_sub -F %j` writes is a recording. Other names are passed over. Lines are checked as they are read, since a recording may be of any size; a line that
-is none is counted and named in the result, never silently dropped, and does not hold up the others.
+So what `mosquitto_sub -F %j` writes is a recording. Other names are passed over. Lines are checked as they are read,
+since a recording may be of any size; a line that is none is counted and named in the result, never silently dropped,
+and does not hold up the others.
 """
 
 from __future__ import annotations

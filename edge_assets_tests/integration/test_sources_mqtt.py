@@ -236,20 +236,6 @@ def test_replay_at_the_recordings_own_pace(settings: Settings, tmp_path: Path, l
     until(lambda: [p.decode() for _, p, *_ in listener.heard] == hours)
 
 
-def test_replay_at_another_qos_by_command(settings: Settings, tmp_path: Path, mosquitto: Any) -> None:
-    """Lines recorded at QoS 0 reach a session that is away only if they are published at QoS 1."""
-    path = recording(tmp_path / "r.jsonl", [{"topic": "a", "payload": str(n), "ts": n} for n in range(5)])
-    Listener(mosquitto.host, mosquitto.port, session="away").close()
-    environment = {**os.environ, **settings.environment(), "EDGE_MQTT__PORT": str(mosquitto.port)}
-    command = [sys.executable, "-m", "edge_assets.cli", "replay", str(path), "--qos", "1", "--speed", "100", "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["published"] == 5
-    back = Listener(mosquitto.host, mosquitto.port, session="away")
-    until(lambda: len(back.heard) == 5)
-    back.close()
-
-
 def test_replay_outlives_a_broker_that_restarts(settings: Settings, tmp_path: Path, mosquitto: Any) -> None:
     """Whoever has a session hears every QoS 1 line at least once, and the result says that some may be there twice."""
     lines = [{"topic": "a", "payload": str(n), "qos": 1, "retain": False} for n in range(20_000)]

@@ -7,10 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edge_assets.cli import app
 from edge_assets.settings import Settings
+from edge_assets.sources import replay
+from edge_assets.sources.replay import ReplayResult
 
 COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "import", "sql", "verify", "redrive", "bench")
 
@@ -116,3 +121,19 @@ def test_a_file_without_times_is_9_and_one_line(settings: Settings, tmp_path: Pa
     done = edge(settings, "import", str(path))
     assert (done.returncode, done.stdout) == (9, "")
     assert "--time-column" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_replay_hands_on_what_it_was_told(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def replay_file(_: Settings, path: Path, speed: float, progress: Any, qos: int) -> ReplayResult:
+        asked.update(path=path, speed=speed, qos=qos)
+        return ReplayResult(1, 0, (), 0, 0.1)
+
+    monkeypatch.setattr(replay, "replay_file", replay_file)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["replay", "r.jsonl", "--qos", "1", "--speed", "60"])
+    assert done.exit_code == 0, done.output
+    assert asked == {"path": Path("r.jsonl"), "speed": 60.0, "qos": 1}
+    assert CliRunner().invoke(app, ["replay", "r.jsonl", "--qos", "3"]).exit_code == 2
