@@ -90,20 +90,20 @@ def messages(simulators: SimulatorSettings, start: datetime, clock: Clock | None
     `clock` gives the `timestamp` its origin where the machine's clock may be set meanwhile; by default it is `start`.
     """
     origin = clock or start.timestamp
-    rooms = (Room(profile, simulators, number) for number, profile in enumerate(PROFILES[: simulators.rooms]))
+    rooms = (Room(profile, simulators) for profile in PROFILES[: simulators.rooms])
     return merge(*(room.messages(start, origin) for room in rooms), key=attrgetter("at_seconds"))
 
 
 class Room:
-    """One room; its number sets the moment at which it reports within the interval, so that they do not all at once."""
+    """One room. All report at the same moment, as where a gateway asks them: spread over the interval they would wake
+    the machine eight times as often, and cost three times as much (1.1 % of a core and not 0.35 %)."""
 
-    def __init__(self, profile: Profile, simulators: SimulatorSettings, number: int) -> None:
+    def __init__(self, profile: Profile, simulators: SimulatorSettings) -> None:
         self._profile = profile
         self._seed = f"{simulators.seed}/room/{profile.room_id}"
         self._topic = f"{simulators.rooms_base_topic}/{profile.room_id}/telemetry"
         self._speed = simulators.speed
         self._interval = simulators.rooms_interval_seconds * simulators.speed
-        self._phase = number / len(PROFILES)
         # The same seed and day give the meter the same scenes as the room.
         self._meter = Appliance(f"{self._seed}/plan", lambda rng: [_segment(scene) for scene in profile.plan(rng)])
         self._scenes = lru_cache(maxsize=4)(self._make_scenes)
@@ -112,7 +112,7 @@ class Room:
         rng, begin, number = Random(f"{self._seed}/air"), start.timestamp(), 0
         air = _Air(self._profile, self.scene(begin), self._interval)
         while True:
-            at = round((number + self._phase) * self._interval, 3)
+            at = round(number * self._interval, 3)
             report = air.report(rng, self.scene(begin + at), begin + at, self._meter.energy_kwh(begin + at))
             stamp = datetime.fromtimestamp(clock() + at / self._speed, UTC).isoformat(timespec="milliseconds")
             fields = {"room_id": self._profile.room_id, "timestamp": stamp.replace("+00:00", "Z"), **report}
