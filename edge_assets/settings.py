@@ -127,6 +127,12 @@ class SimulatorSettings(Section):
     rooms_interval_seconds: float = Field(default=0.5, gt=0, description="how often each room reports")
     rooms_base_topic: str = Field(default="building", description="the first level of the rooms' topics")
 
+    def base_of(self, topic: str) -> str | None:
+        """Below which of the simulated base topics a topic or filter lies; None: it is not simulated."""
+        pico, rooms = [self.pico_base_topic] * self.pico, [self.rooms_base_topic] * (self.rooms > 0)
+        bases = [self.base_topic, *pico, *rooms] if self.enabled else []
+        return next((base for base in bases if topic.startswith(f"{base}/")), None)
+
 
 class HistorySettings(Section):
     topic: str = Field(default="imports", description="the Kafka topic that `edge import` writes to")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,29 +39,29 @@ def run(settings: Settings, stop: threading.Event, report: Report) -> None:
     """Publish what `settings.simulators` asks for until `stop` is set.
 
     Reports `connected`, `problem`, `broker`, `devices` (of the network), `rooms`, `pico`, and counts of messages:
-    `published`, `skipped` (due while the broker was away), `republished` (retained ones, after it was back).
+    `published` (and `published_below` each base topic), `skipped` (due while the broker was away), `republished`
+    (retained ones, after it was back).
     """
     connection = Connection(settings, last_will(settings.simulators))
-    simulated = settings.simulators
-    counts = {
-        "devices": 0,
-        "rooms": simulated.rooms,
-        "pico": int(simulated.pico),
-        "published": 0,
-        "skipped": 0,
-        "republished": 0,
-    }
+    simulated = settings.simulators.model_copy(update={"enabled": True})  # who runs this wants it
+    counts = {"devices": 0, "rooms": simulated.rooms, "pico": int(simulated.pico)}
+    counts |= {"published": 0, "skipped": 0, "republished": 0}
+    below: Counter[str] = Counter()
 
     def tell() -> None:
         counts["republished"] += connection.catch_up()
-        report({**counts, **connection.status()})
+        report({**counts, "published_below": dict(below), **connection.status()})
 
     try:
         if not connection.wait(stop, tell):
             return
         counts["devices"] = simulated.doors + simulated.plugs
         for message in paced(everything(simulated), simulated.speed, stop, tell):
-            counts["published" if connection.publish(message) else "skipped"] += 1
+            if connection.publish(message):
+                counts["published"] += 1
+                below[simulated.base_of(message.topic) or ""] += 1
+            else:
+                counts["skipped"] += 1
             tell()
     finally:
         connection.close()

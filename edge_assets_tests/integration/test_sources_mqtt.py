@@ -109,6 +109,8 @@ def test_a_pico_and_rooms_are_published_beside_the_network(settings: Settings, l
         until(lambda: sum(topic.startswith("pico/") for topic, *_ in listener.heard) > 10)
         until(lambda: sum(topic.startswith("building/") for topic, *_ in listener.heard) > 40)
         assert (status["rooms"], status["pico"], status["skipped"]) == (8, 1, 0)
+        below = status["published_below"]
+        assert set(below) == {"zigbee2mqtt", "pico", "building"} and below["building"] > 40
     heard = {topic: payload for topic, payload, _ in listener.heard}
     assert {topic for topic in heard if topic.startswith("pico/")} == {
         "pico/temperature/dht22",

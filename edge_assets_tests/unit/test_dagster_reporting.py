@@ -122,7 +122,9 @@ def test_the_simulated_network_is_reported_by_who_publishes(
 ) -> None:
     network = dg.AssetKey(["devices", "zigbee2mqtt"])
     assert network not in Reporter(settings, "bridge", clock).report(instance, {"received": 5, "logged": 5})
-    assert Reporter(settings, "simulators", clock).report(instance, {"published": 5}) == [network]
+    published = {"published": 9, "published_below": {"zigbee2mqtt": 5, "building": 4}}
+    assert Reporter(settings, "simulators", clock).report(instance, published) == [network]
+    assert metadata(instance, network)["new messages"] == 5, "without those of other simulated devices"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from edge_assets.decoding.registry import Registry
 from edge_assets.errors import HistoryError
 from edge_assets.log_record import Header
 from edge_assets.settings import Settings, StreamSettings
-from edge_assets.sources.history import columns, lines, record
+from edge_assets.sources.history import columns, ledger, lines, record
 from edge_assets.sources.history.columns import Options
 from edge_assets.sources.history.importing import Rejected, examine
 from edge_assets.sources.history.lines import BadLine, Bounds, Entry
@@ -502,3 +503,24 @@ def test_a_record_reads_as_any_devices_state(settings: Settings, tmp_path: Path)
         "temperature": 23.18,
         "state": "ON",
     }
+
+
+def test_an_import_that_was_just_killed_is_known(settings: Settings, tmp_path: Path) -> None:
+    path = written(tmp_path, "time,a\n2015-02-04 17:51,1\n")
+    layout = columns.look(path, Options())
+    assert not ledger.just_interrupted(settings)
+    book = ledger.Ledger(settings, path, ledger.sha256_of(path), "log", layout, Options())
+    book.save(1, 1)
+    assert ledger.just_interrupted(settings)
+    (file,) = (settings.home / "imports").glob("*.json")
+    os.utime(file, (time.time() - 100,) * 2)
+    assert not ledger.just_interrupted(settings), "nothing of it can be on its way any more"
+    book.save(2, 1, done=True)
+    assert not ledger.just_interrupted(settings)
+
+    again = ledger.Ledger(settings, path, ledger.sha256_of(path), "log", layout, Options())
+    assert again.lines_sent == 2
+    other = ledger.Ledger(settings, path, ledger.sha256_of(path), "another log", layout, Options())
+    assert other.lines_sent == 0, "a new log has nothing of it"
+    told = json.loads(file.read_text())
+    assert (told["file"], told["imports"][0]["records"]) == (str(path), 2)

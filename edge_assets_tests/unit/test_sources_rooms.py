@@ -192,3 +192,10 @@ def test_now_is_in_the_timestamps() -> None:
     first = next(m for m in everything(SimulatorSettings()) if m.topic.startswith("building/"))
     said = datetime.fromisoformat(json.loads(first.payload)["timestamp"])
     assert abs(said - datetime.now(UTC)) < timedelta(seconds=10)
+
+
+def test_whose_topic_is_whose() -> None:
+    simulated = SimulatorSettings(rooms=0)
+    assert simulated.base_of("zigbee2mqtt/#") == "zigbee2mqtt" and simulated.base_of("pico/temperature/dht22") == "pico"
+    assert simulated.base_of("building/kitchen/telemetry") is None, "there are no rooms"
+    assert SimulatorSettings(enabled=False).base_of("pico/x") is None

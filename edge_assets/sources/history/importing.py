@@ -24,7 +24,7 @@ from edge_assets.service import service_lock
 from edge_assets.settings import Settings
 from edge_assets.sources.history import columns, known, lines, record
 from edge_assets.sources.history.columns import Layout, Options
-from edge_assets.sources.history.ledger import FOLDER, Ledger, sha256_of
+from edge_assets.sources.history.ledger import FOLDER, Ledger, just_interrupted, sha256_of
 from edge_assets.sources.history.lines import BadLine, Bounds, Entry
 from edge_assets.sources.history.sending import Sender
 from edge_assets.sources.history.survey import Survey, survey
@@ -140,12 +140,11 @@ class _Import:
         """(records sent, lines sent before, lines that the lake had, readings that it had of other lines)."""
         path = self._examined.path
         sha256 = sha256_of(path)
+        if just_interrupted(self._settings):
+            time.sleep(SETTLE_SECONDS)
         ends = self._ends()
         log_id = log.log_ids(self._settings, [self._settings.history.topic])[self._settings.history.topic]
         self._ledger = Ledger(self._settings, path, sha256, log_id, self._examined.layout, self._options)
-        if self._ledger.was_interrupted:
-            time.sleep(SETTLE_SECONDS)
-            ends = self._ends()
         known.wait_until_written(self._settings, ends, self._progress)
         self._records = record.Records(self._settings, sha256[:12])
         self._known = known.Known(self._settings, self._examined.survey.devices)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_assets.settings import Settings
 from edge_assets.sources.history.columns import Layout, Options
 
 FOLDER = "imports"
+INTERRUPTED_SECONDS = 60.0
 
 
 def sha256_of(path: Path) -> str:
@@ -28,6 +30,17 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise HistoryError(f"importing {path}: {error.strerror}; expected a file of CSV or JSON lines") from error
+
+
+def just_interrupted(settings: Settings) -> bool:
+    """Whether an import of any file ended midway so lately that it may have records on their way to the log.
+
+    To be asked by who holds the lock of the imports: none is running then.
+    """
+    for path in (settings.home / FOLDER).glob("*.json"):
+        if abs(time.time() - path.stat().st_mtime) < INTERRUPTED_SECONDS and '"sending"' in path.read_text():
+            return True
+    return False
 
 
 class Ledger:
@@ -57,10 +70,6 @@ class Ledger:
     def lines_sent(self) -> int:
         """All lines up to this one are in the log or need not be."""
         return self._entry["lines_sent"]
-
-    @property
-    def was_interrupted(self) -> bool:
-        return self._entry["state"] == "sending"
 
     def save(self, lines_sent: int, records: int, done: bool = False) -> None:
         """`records` is how many the log has confirmed since the last call."""

@@ -8,7 +8,7 @@ from edge_assets.settings import Settings
 from edge_assets.sources.history.lines import Entry, payload_of
 
 BY = "import"
-"""What stands in the header for the bridge's name. No bridge may be called so: it would fence these records."""
+"""What stands in the header for the bridge's name: by it readers know that a record may be older than its arrival."""
 BASE_TOPIC = "import"
 
 Headers = list[tuple[str, str | bytes | None]]

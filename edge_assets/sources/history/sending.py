@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from confluent_kafka import KafkaException, Producer
+
 from edge_assets.errors import LogError
 from edge_assets.platform.log import bootstrap, client_options
 from edge_assets.settings import Settings
@@ -38,8 +40,6 @@ class Sender:
     """Sends in the file's order. Raises `LogError` where Kafka is away for `GIVE_UP_SECONDS`, or refuses."""
 
     def __init__(self, settings: Settings) -> None:
-        from confluent_kafka import Producer
-
         self.settled_line = 0
         """of all lines up to this one the record is in the log, or they needed none"""
         self.confirmed = 0
@@ -62,7 +62,10 @@ class Sender:
             self.poll(0.2)
         line = _Line(number, True, self._on_failed)
         self._lines.append(line)
-        self._producer.produce(self._topic, value, key, headers=headers, on_delivery=line)  # type: ignore[arg-type]
+        try:
+            self._producer.produce(self._topic, value, key, headers=headers, on_delivery=line)  # type: ignore[arg-type]
+        except KafkaException as error:
+            raise self._problem(error.args[0]) from error
 
     def poll(self, seconds: float = 0) -> None:
         self._producer.poll(seconds)
