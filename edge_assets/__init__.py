@@ -2,7 +2,7 @@
 
 The way of a reading, hop by hop, is the order of the folders:
 
-    sources     what publishes to the MQTT broker: a simulated Zigbee2MQTT, recordings
+    sources     what publishes to the MQTT broker: simulated devices, recordings; and history from files
     bridge      MQTT → Kafka: byte for byte, acknowledged only when the log has it, once across crashes
     log_record  the contract between the bridge and the log's readers
     stream      Kafka → Delta: Spark reads the log, decodes, and is the only one to commit to the lake

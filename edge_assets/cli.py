@@ -1,7 +1,7 @@
 """`edge`: the commands. Each does one thing of another module; what is slow to import is imported where it is used.
 
 Exit codes are a contract: 0 done, 1 a check failed or an error without a code of its own, and those of
-`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake).
+`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history).
 """
 
 from __future__ import annotations
@@ -126,6 +126,9 @@ def replay(
         float | None,
         typer.Option(help="how many times as fast as recorded; left out: as fast as the broker takes it"),
     ] = None,
+    qos: Annotated[
+        int | None, typer.Option(min=0, max=2, help="publish all lines at this QoS; left out: as recorded")
+    ] = None,
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
@@ -144,7 +147,7 @@ def replay(
     def progress(done: int, size: int) -> None:
         console.progress(f"replaying {file}: {done / max(size, 1):.0%} of {size / 1e6:.1f} MB")
 
-    result = replay_file(settings, file, speed, progress)
+    result = replay_file(settings, file, speed, progress, qos)
     if as_json:
         print(_json({**asdict(result), "complete": result.complete}))
     else:
@@ -155,6 +158,70 @@ def replay(
         for problem in result.problems:
             print(f"  {problem}", file=sys.stderr)
     if not result.complete:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV or JSON lines, plain or gzip")],
+    device: Annotated[str | None, typer.Option(help="the device of all lines; left out: the file's name")] = None,
+    device_column: Annotated[str | None, typer.Option(help="the column that names each line's device")] = None,
+    time_column: Annotated[str | None, typer.Option(help="the column of times; left out: known by its name")] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(
+            help="iso, epoch, epoch_ms, DD.MM.YYYY, DD/MM/YYYY, MM/DD/YYYY (a time of day may follow), or one with % "
+            "as in strptime; left out: known by its looks, but for slashes"
+        ),
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="of times that say none: Europe/Berlin")] = "UTC",
+    separator: Annotated[str | None, typer.Option(help="between the cells of a CSV file")] = None,
+    decimal: Annotated[Literal[".", ","] | None, typer.Option(help="the decimal mark of a CSV file")] = None,
+    encoding: Annotated[str | None, typer.Option(help="of the text; left out: UTF-8, or UTF-16 by its mark")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="a column to leave out; may be given again")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="import nothing if any line is bad")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be imported")] = False,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Import history: each line with a time becomes a record of the log, and so readings of its own time.
+
+    What is in the lake already, or was sent before, is not sent again: after a kill, or with a file that overlaps,
+    simply import again. Bad lines are left out and written to FILE.rejected with their reasons. Exit codes: 0 each
+    line is imported, 1 all but the bad ones, 9 nothing: it cannot be understood, or has bad lines and --strict.
+    """
+    from edge_assets.platform.console import Console
+    from edge_assets.sources.history import report
+    from edge_assets.sources.history.columns import Options
+    from edge_assets.sources.history.importing import examine, import_file
+
+    settings = _settings(profile)
+    said = Options(
+        device=device,
+        device_column=device_column,
+        time_column=time_column,
+        time_format=time_format,
+        timezone=timezone,
+        separator={"tab": "\t", "\\t": "\t"}.get(separator or "", separator),
+        decimal=decimal,
+        encoding=encoding,
+        skip=tuple(skip or ()),
+    )
+    console = Console(settings.home / "logs" / "import.log", sys.stderr)
+    if dry_run:
+        found = examine(settings, file, said, console.progress)
+        print(_json(found.as_dict()) if as_json else report.examined(found))
+        complete = not found.survey.bad
+    else:
+        result = import_file(settings, file, said, strict, console.progress)
+        if as_json:
+            print(_json(result.as_dict()))
+        else:
+            console.say(report.imported(result))
+            for problem in result.examined.survey.problems:
+                print(f"  {problem}", file=sys.stderr)
+        complete = result.complete
+    if not complete:
         raise typer.Exit(1)
 
 

@@ -7,7 +7,8 @@
     │   └── NotRunning        the command needs the platform up
     ├── DownloadError         a file cannot be fetched, or is not what its checksum says
     ├── LogError              Kafka refuses or is away
-    └── LakeError             a table cannot be read or is not what the contract says
+    ├── LakeError             a table cannot be read or is not what the contract says
+    └── HistoryError          a file of history cannot be understood; nothing of it was imported
 
 A command prints the message of an `EdgeError` on one line and exits with its `exit_code`; any other exception
 is a defect and shows its trace. Bad data raises nothing: it becomes a dead letter.
@@ -44,3 +45,7 @@ class LogError(EdgeError):
 
 class LakeError(EdgeError):
     exit_code = 8
+
+
+class HistoryError(EdgeError):
+    exit_code = 9

@@ -148,8 +148,8 @@ class BridgeSettings(Section):
 
 
 class SimulatorSettings(Section):
-    enabled: bool = Field(default=True, description="run the simulated sensor network")
-    seed: int = Field(default=7, description="the same seed gives the same network and the same events")
+    enabled: bool = Field(default=True, description="run the simulated devices")
+    seed: int = Field(default=7, description="the same seed gives the same devices and the same events")
     doors: int = Field(default=3, ge=0, description="simulated SNZB-04P door contacts")
     plugs: int = Field(default=3, ge=0, description="simulated S60ZBTPF plugs")
     interval_seconds: float = Field(default=5.0, gt=0, description="how often a plug reports")
@@ -157,6 +157,22 @@ class SimulatorSettings(Section):
     base_topic: str = Field(
         default="zigbee2mqtt", description="the base topic that the simulated network publishes under"
     )
+    pico: bool = Field(default=True, description="a simulated Pico W: bare numbers, one topic each")
+    pico_interval_seconds: float = Field(default=5.0, gt=0, description="how often it reports")
+    pico_base_topic: str = Field(default="pico", description="the first level of its topics")
+    rooms: int = Field(default=8, ge=0, le=8, description="simulated rooms of a building; 0: none")
+    rooms_interval_seconds: float = Field(default=0.5, gt=0, description="how often each room reports")
+    rooms_base_topic: str = Field(default="building", description="the first level of the rooms' topics")
+
+    def base_of(self, topic: str) -> str | None:
+        """Below which of the simulated base topics a topic or filter lies; None: it is not simulated."""
+        pico, rooms = [self.pico_base_topic] * self.pico, [self.rooms_base_topic] * (self.rooms > 0)
+        bases = [self.base_topic, *pico, *rooms] if self.enabled else []
+        return next((base for base in bases if topic.startswith(f"{base}/")), None)
+
+
+class HistorySettings(Section):
+    topic: str = Field(default="imports", description="the Kafka topic that `edge import` writes to")
 
 
 class StreamSettings(Section):
@@ -219,6 +235,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     bridge: BridgeSettings = BridgeSettings()
     simulators: SimulatorSettings = SimulatorSettings()
+    history: HistorySettings = HistorySettings()
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
     clock: ClockSettings = ClockSettings()

@@ -37,6 +37,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
             Route(pattern=bare.pattern, units=bare.units, topic=f"sensor-events-{mark}"),
             Route(pattern=rooms.pattern, retention_hours=rooms.retention_hours, topic=f"telemetry-{mark}.<room>"),
         )
+        own["history"] = {"topic": f"imports-{mark}"}
         own["bridge"] = {"id": f"bridge-{mark}", "routes": routes, "dead_letter_topic": f"dead-letters-{mark}"}
     return load_settings(_env_file=None, home=tmp_path / "home", simulators={"enabled": False}, **own)
 

@@ -100,7 +100,7 @@ def _moving(settings: Settings) -> dg.FreshnessPolicy:
 
 
 def _network(settings: Settings, route: Route) -> dg.AssetSpec:
-    simulated = settings.simulators.enabled and route.filter.startswith(f"{settings.simulators.base_topic}/")
+    simulated = settings.simulators.base_of(route.filter) is not None
     zigbee = route.filter.split("/")[0] in settings.stream.base_topics
     what = "Zigbee devices, as Zigbee2MQTT publishes them" if zigbee else "Devices, as they publish"
     return dg.AssetSpec(

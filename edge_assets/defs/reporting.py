@@ -11,7 +11,7 @@ The counters, by service (each may be missing):
 
 | service | counter | what |
 |---|---|---|
-| simulators | `published` | messages |
+| simulators | `published`, `published_below` | messages; the same by base topic |
 | bridge | `received`, `logged` | messages taken from the broker, acknowledged by Kafka |
 | bridge | `last_received_at` | ISO time |
 | bridge | `dead_letters` | messages over the log's limit, which went to the dead-letter topic |
@@ -118,13 +118,10 @@ def progress_of(service: str, counters: Mapping[str, Any], settings: Settings) -
 
 
 def _simulators(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    published = counters.get("published_below") or {}
     for route in kept_routes(settings):
-        if _is_simulated(route.filter, settings):
-            yield Progress(network_key(route), _count(counters, "published"), "messages")
-
-
-def _is_simulated(topic_filter: str, settings: Settings) -> bool:
-    return settings.simulators.enabled and topic_filter.startswith(f"{settings.simulators.base_topic}/")
+        if base := settings.simulators.base_of(route.filter):
+            yield Progress(network_key(route), _count(published, base), "messages")
 
 
 def _bridge(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
@@ -133,7 +130,7 @@ def _bridge(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progres
     last = _time(counters, "last_received_at", "last message")
     dropped = {"dropped by the broker": counters["dropped_by_broker"]} if "dropped_by_broker" in counters else {}
     for route in kept_routes(settings):
-        if not _is_simulated(route.filter, settings):
+        if not settings.simulators.base_of(route.filter):
             yield Progress(network_key(route), _count(by_filter, route.filter), "messages", metadata=last)
     yield Progress(BROKER, received, "messages", metadata={**last, **_plain(dropped)})
     for topic in topics(settings):

@@ -56,7 +56,8 @@ class Service:
 SIMULATORS = Service(
     "simulators",
     "edge_assets.sources.simulators:run",
-    "A simulated Zigbee2MQTT with door contacts and plugs: publishes to the MQTT broker as the real one does.",
+    "Simulated devices (a Zigbee2MQTT with door contacts and plugs, a Pico W, rooms of a building): publishes to the "
+    "MQTT broker as the real ones do.",
 )
 BRIDGE = Service(
     "bridge",

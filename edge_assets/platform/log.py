@@ -133,7 +133,7 @@ def read_topics(settings: Settings, there: Iterable[str] | None = None) -> dict[
     `there`: the log's topics; without it they are asked for. Raises `LogError`.
     """
     routed = topics_of(settings.bridge.routes, topics(settings) if there is None else there)
-    return {**routed, settings.bridge.dead_letter_topic: None}
+    return {**routed, settings.bridge.dead_letter_topic: None, settings.history.topic: None}
 
 
 def ensure_topic(settings: Settings, name: str, retention_hours: float | None = None) -> None:

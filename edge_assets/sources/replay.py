@@ -7,10 +7,11 @@ A recording is a text file (or one packed by gzip) with one JSON object a line:
 | `topic` | MQTT topic, not a filter |
 | `payload` or `payload_base64` | the payload as text, or as base64 where it is not text |
 | `qos`, `retain` | as recorded; 0 and false where they are missing |
-| `ts` | when it was published: ISO 8601 with a zone, or seconds or milliseconds since 1970; may be missing |
+| `ts` or `tst` | when it was published: ISO 8601 with a zone, or seconds or milliseconds since 1970; may be missing |
 
-Other names are passed over. Lines are checked as they are read, since a recording may be of any size; a line that
-is none is counted and named in the result, never silently dropped, and does not hold up the others.
+So what `mosquitto_sub -F %j` writes is a recording. Other names are passed over. Lines are checked as they are read,
+since a recording may be of any size; a line that is none is counted and named in the result, never silently dropped,
+and does not hold up the others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import base64
 import binascii
 import gzip
 import json
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,6 +35,7 @@ from edge_assets.settings import Settings
 from edge_assets.sources.message import Message
 from edge_assets.sources.publisher import Publisher
 
+TIME_NAMES = ("ts", "tst")
 PROBLEMS_KEPT = 20
 PROGRESS_SECONDS = 0.25
 GZIP_MAGIC = b"\x1f\x8b"
@@ -83,6 +86,8 @@ def replay_file(
     where lines have a `ts` (one that goes back begins a new stretch without a pause). `qos` overrides what was
     recorded. Raises `EdgeError` where the file cannot be read, `PlatformError` where the broker stays away.
     """
+    if qos not in (None, 0, 1, 2):
+        raise EdgeError(f"replaying {path}: the QoS must be 0, 1 or 2, not {qos}; leave it out for what was recorded")
     if speed is not None and not speed > 0:
         raise EdgeError(f"replaying {path}: the speed must be above 0, not {speed}; leave it out for full speed")
     begin, clock = time.monotonic(), _Clock(speed)
@@ -140,10 +145,10 @@ def parse_line(raw: bytes, qos: int | None = None) -> Line:
     if type(recorded) is not int or recorded not in (0, 1, 2):
         raise ValueError(f"`qos` must be 0, 1 or 2, not {recorded!r}")
     retain = record.get("retain", False)
-    if not isinstance(retain, bool):
+    if not isinstance(retain, bool) and (type(retain) is not int or retain not in (0, 1)):
         raise ValueError(f"`retain` must be true or false, not {retain!r}")
-    at = _seconds(record["ts"]) if record.get("ts") is not None else None
-    return Line(Message(0.0, _topic(record), _payload(record), recorded if qos is None else qos, retain), at)
+    at = next((_seconds(name, record[name]) for name in TIME_NAMES if record.get(name) is not None), None)
+    return Line(Message(0.0, _topic(record), _payload(record), recorded if qos is None else qos, bool(retain)), at)
 
 
 def _topic(record: dict[str, Any]) -> str:
@@ -172,16 +177,17 @@ def _payload(record: dict[str, Any]) -> bytes:
         raise ValueError(f"`payload_base64` is not base64: {error}") from error
 
 
-def _seconds(ts: Any) -> float:
+def _seconds(name: str, ts: Any) -> float:
     """Seconds since 1970. Only differences count, so a text without a zone is taken as UTC."""
     if isinstance(ts, str):
         try:
-            time_of = datetime.fromisoformat(ts)
+            # Mosquitto 2.0 writes a Z and the offset behind it.
+            time_of = datetime.fromisoformat(re.sub(r"Z([+-])", r"\1", ts))
         except ValueError as error:
-            raise ValueError(f"`ts` {ts!r} is no ISO 8601 time") from error
+            raise ValueError(f"`{name}` {ts!r} is no ISO 8601 time") from error
         return (time_of if time_of.tzinfo else time_of.replace(tzinfo=UTC)).timestamp()
     if isinstance(ts, bool) or not isinstance(ts, int | float) or not abs(ts) < 1e14:
-        raise ValueError(f"`ts` must be a time, not {ts!r}")
+        raise ValueError(f"`{name}` must be a time, not {ts!r}")
     return ts / 1_000 if ts > 1e11 else float(ts)
 
 

@@ -1,6 +1,7 @@
-"""The service that publishes the simulated network: real time, the real broker, the real one's manners.
+"""The service that publishes all simulated devices: real time, the real broker, the real ones' manners.
 
-States go out at QoS 0, availability and `bridge/state` at QoS 1, retained; the last will says offline. While the
+A Zigbee2MQTT network, a Pico W and the rooms of a building (`sources`), merged by time over one connection. That is
+the network's, whose last will says offline: the others have none. While the
 broker is away it is tried again with growing pauses, and what falls due then is *skipped*: so does Zigbee2MQTT,
 and a burst of stale readings after an outage would be a thing that no real network sends. When it is back, the
 retained topics are published again.
@@ -11,15 +12,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import merge
+from operator import attrgetter
 from typing import Any
 
 from paho.mqtt.client import Client
 
 from edge_assets.service import Report
-from edge_assets.settings import Settings
+from edge_assets.settings import Settings, SimulatorSettings
+from edge_assets.sources import pico_w, rooms
 from edge_assets.sources.message import Message
 from edge_assets.sources.publisher import client_for, connect, where
 from edge_assets.sources.zigbee2mqtt import Network, last_will
@@ -31,29 +36,47 @@ FAREWELL_SECONDS = 2.0
 
 
 def run(settings: Settings, stop: threading.Event, report: Report) -> None:
-    """Publish the network of `settings.simulators` until `stop` is set.
+    """Publish what `settings.simulators` asks for until `stop` is set.
 
-    Reports `connected`, `problem`, `broker`, `devices`, and counts of messages: `published`, `skipped` (due while
-    the broker was away), `republished` (retained ones, after it was back).
+    Reports `connected`, `problem`, `broker`, `devices` (of the network), `rooms`, `pico`, and counts of messages:
+    `published` (and `published_below` each base topic), `skipped` (due while the broker was away), `republished`
+    (retained ones, after it was back).
     """
     connection = Connection(settings, last_will(settings.simulators))
-    counts = {"devices": 0, "published": 0, "skipped": 0, "republished": 0}
+    simulated = settings.simulators.model_copy(update={"enabled": True})  # who runs this wants it
+    counts = {"devices": 0, "rooms": simulated.rooms, "pico": int(simulated.pico)}
+    counts |= {"published": 0, "skipped": 0, "republished": 0}
+    below: Counter[str] = Counter()
 
     def tell() -> None:
         counts["republished"] += connection.catch_up()
-        report({**counts, **connection.status()})
+        report({**counts, "published_below": dict(below), **connection.status()})
 
     try:
         if not connection.wait(stop, tell):
             return
-        network = Network(settings.simulators, datetime.now(UTC))
-        counts["devices"] = len(network.devices)
-        for message in paced(network.messages(), settings.simulators.speed, stop, tell):
-            counts["published" if connection.publish(message) else "skipped"] += 1
+        counts["devices"] = simulated.doors + simulated.plugs
+        for message in paced(everything(simulated), simulated.speed, stop, tell):
+            if connection.publish(message):
+                counts["published"] += 1
+                below[simulated.base_of(message.topic) or ""] += 1
+            else:
+                counts["skipped"] += 1
             tell()
     finally:
         connection.close()
         report({**counts, "connected": False})
+
+
+def everything(simulated: SimulatorSettings) -> Iterator[Message]:
+    """The messages of all simulated devices from now on, in order of `at_seconds`, without end."""
+    start, began = datetime.now(UTC), time.monotonic()
+    sources = [Network(simulated, start).messages()]
+    if simulated.pico:
+        sources.append(pico_w.messages(simulated, start))
+    # A clock that is set (a Pi without a battery, at its start) is followed by the rooms' own timestamps.
+    sources.append(rooms.messages(simulated, start, lambda: time.time() - (time.monotonic() - began)))
+    return merge(*sources, key=attrgetter("at_seconds"))
 
 
 class Connection:

@@ -104,6 +104,26 @@ def test_simulators_publish_and_say_goodbye(settings: Settings, listener: Listen
     assert len(heard) == status["published"] - 1
 
 
+def test_a_pico_and_rooms_are_published_beside_the_network(settings: Settings, listener: Listener) -> None:
+    with running(settings, pico_interval_seconds=0.2) as status:
+        until(lambda: sum(topic.startswith("pico/") for topic, *_ in listener.heard) > 10)
+        until(lambda: sum(topic.startswith("building/") for topic, *_ in listener.heard) > 40)
+        assert (status["rooms"], status["pico"], status["skipped"]) == (8, 1, 0)
+        below = status["published_below"]
+        assert set(below) == {"zigbee2mqtt", "pico", "building"} and below["building"] > 40
+    heard = {topic: payload for topic, payload, _ in listener.heard}
+    assert {topic for topic in heard if topic.startswith("pico/")} == {
+        "pico/temperature/dht22",
+        "pico/humidity/dht22",
+        "pico/temperature/internal",
+    }
+    assert 10 < float(heard["pico/temperature/dht22"]) < 35
+    rooms = {topic: json.loads(payload) for topic, payload in heard.items() if topic.startswith("building/")}
+    assert len(rooms) == 8
+    assert all(topic == f"building/{room['room_id']}/telemetry" for topic, room in rooms.items())
+    assert not any(retain for topic, _, retain in listener.heard if not topic.startswith("zigbee2mqtt/"))
+
+
 def test_what_a_newcomer_finds_retained(settings: Settings, mosquitto: Any, listener: Listener) -> None:
     with running(settings, interval_seconds=0.1):
         until(lambda: sum("washing_machine" in topic for topic, *_ in listener.heard) > 2)

@@ -6,12 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edge_assets.cli import app
 from edge_assets.settings import Settings
+from edge_assets.sources import replay
+from edge_assets.sources.replay import ReplayResult
 
-COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "sql", "verify", "redrive", "bench")
+COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "import", "sql", "verify", "redrive", "bench")
 
 
 def edge(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -95,3 +101,39 @@ def test_doctor_names_a_broker_that_is_away(settings: Settings) -> None:
 def test_an_unknown_bench_names_the_known(settings: Settings) -> None:
     done = edge(settings, "bench", "nope")
     assert done.returncode == 2 and "start" in done.stderr
+
+
+def test_a_dry_run_of_an_import_needs_no_platform(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "attic.csv"
+    path.write_text("Zeit;temperature\n04.02.2026 17:51;21,5\n")
+    done = edge(settings, "import", str(path), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "separated by ;, decimal mark ,, UTF-8, times in 'Zeit'" in done.stdout
+    assert "temperature: number, 1 values, 21.5 to 21.5" in done.stdout
+    path.write_text("Zeit;temperature\n04.02.2026 17:51;21,5\noops;1\n")
+    done = edge(settings, "import", str(path), "--dry-run", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["lines"]["bad"] == 1
+
+
+def test_a_file_without_times_is_9_and_one_line(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "attic.csv"
+    path.write_text("a,b\n1,2\n")
+    done = edge(settings, "import", str(path))
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "--time-column" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_replay_hands_on_what_it_was_told(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def replay_file(_: Settings, path: Path, speed: float, progress: Any, qos: int) -> ReplayResult:
+        asked.update(path=path, speed=speed, qos=qos)
+        return ReplayResult(1, 0, (), 0, 0.1)
+
+    monkeypatch.setattr(replay, "replay_file", replay_file)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["replay", "r.jsonl", "--qos", "1", "--speed", "60"])
+    assert done.exit_code == 0, done.output
+    assert asked == {"path": Path("r.jsonl"), "speed": 60.0, "qos": 1}
+    assert CliRunner().invoke(app, ["replay", "r.jsonl", "--qos", "3"]).exit_code == 2

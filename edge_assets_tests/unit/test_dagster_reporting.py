@@ -124,10 +124,11 @@ def test_the_simulated_network_is_reported_by_who_publishes(
     settings: Settings, clock: Clock, instance: dg.DagsterInstance
 ) -> None:
     network = dg.AssetKey(["devices", "zigbee2mqtt"])
-    assert network not in Reporter(settings, "bridge", clock).report(
-        instance, {"received": 5, "logged": 5, "routes": {"zigbee2mqtt/#": 5}}
-    )
-    assert Reporter(settings, "simulators", clock).report(instance, {"published": 5}) == [network]
+    carried = {"received": 5, "logged": 5, "routes": {"zigbee2mqtt/#": 5}}
+    assert network not in Reporter(settings, "bridge", clock).report(instance, carried)
+    published = {"published": 9, "published_below": {"zigbee2mqtt": 5, "building": 4}}
+    assert Reporter(settings, "simulators", clock).report(instance, published)[0] == network
+    assert metadata(instance, network)["new messages"] == 5, "without those of other simulated devices"
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,25 @@ def test_qos_can_be_overridden() -> None:
         ("2026-03-28T22:00:00", 1_774_735_200.0),
         (1_774_735_200, 1_774_735_200.0),
         (1_774_735_200_500, 1_774_735_200.5),
+        ("2026-03-28T23:00:00.250000Z+0100", 1_774_735_200.25),
     ],
 )
 def test_times(ts: Any, seconds: float) -> None:
     assert parse_line(line(ts=ts)).at_seconds == seconds
+
+
+def test_what_mosquitto_sub_writes_is_a_recording() -> None:
+    said = {
+        "tst": "2026-03-28T23:00:00.250000Z+0100",
+        "topic": "zigbee2mqtt/door",
+        "qos": 1,
+        "retain": 1,
+        "payloadlen": 2,
+        "payload": "{}",
+    }
+    parsed = parse_line(json.dumps(said).encode())
+    assert (parsed.message.qos, parsed.message.retain) == (1, True)
+    assert parsed.at_seconds == 1_774_735_200.25
 
 
 @pytest.mark.parametrize(
@@ -78,6 +93,8 @@ def test_times(ts: Any, seconds: float) -> None:
         (line(qos=True), "`qos`"),
         (line(qos=1.0), "`qos`"),
         (line(retain="yes"), "`retain`"),
+        (line(retain=2), "`retain`"),
+        (line(ts=..., tst="yesterday"), "`tst` 'yesterday'"),
         (line(ts="yesterday"), "`ts` 'yesterday'"),
         (line(ts=1e300), "`ts`"),
         (line(payload="\ud800"), "surrogates"),
@@ -111,3 +128,8 @@ def test_a_file_that_is_not_there(settings: Settings, tmp_path: Path) -> None:
 def test_speed_must_be_above_zero(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="above 0"):
         replay_file(settings, tmp_path / "none.jsonl", speed=0)
+
+
+def test_a_qos_that_there_is_not(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="QoS must be 0, 1 or 2"):
+        replay_file(settings, tmp_path / "none.jsonl", qos=3)
