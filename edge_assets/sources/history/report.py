@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from edge_assets.sources.history.columns import SEPARATORS, spoken
 from edge_assets.sources.history.importing import Examined, ImportResult
 from edge_assets.sources.history.survey import DEVICES_KEPT
+from edge_assets.sources.history.times import iso
 
 
 def imported(result: ImportResult) -> str:
@@ -50,7 +51,7 @@ def _lines(found: Examined) -> Iterator[str]:
         yield f"  {name}: passed over, a reading cannot be called so"
     yield "first rows:"
     for row in counts.rows:
-        yield f"  line {row.number}: {row.device} {row.measurements}"
+        yield f"  line {row.number}: {row.device} {iso(row.at)} {row.measurements}"
     if counts.problems:
         yield "bad lines:"
         yield from (f"  {problem}" for problem in counts.problems)
