@@ -47,7 +47,7 @@ class Ledger:
     """The entry of one file, read in one way, in one log."""
 
     def __init__(
-        self, settings: Settings, path: Path, sha256: str, log_id: str, layout: Layout, options: Options
+        self, settings: Settings, path: Path, sha256: str, log_id: str, layout: Layout, options: Options, bad: int
     ) -> None:
         self._path = settings.home / FOLDER / f"{sha256}.json"
         self._book = self._read()
@@ -59,6 +59,7 @@ class Ledger:
             "time_format": options.time_format,
             "timezone": options.timezone,
             "skip": sorted(options.skip),
+            "bad_lines": bad,  # a line can become good, when its time has come
         }
         found = next((each for each in self._book["imports"] if way.items() <= each.items()), None)
         if found is None:

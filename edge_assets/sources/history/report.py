@@ -12,11 +12,11 @@ from edge_assets.sources.history.times import iso
 
 def imported(result: ImportResult) -> str:
     """One line."""
-    found = result.examined.survey
+    found, counts = result.examined.survey, result.counts
     parts = [
-        f"{result.sent} records sent",
-        f"{result.sent_before} sent before" if result.sent_before else "",
-        f"{result.there} in the lake before" if result.there else "",
+        f"{counts.sent} records sent",
+        f"{counts.sent_before} sent before" if counts.sent_before else "",
+        f"{counts.there} in the lake before" if counts.there else "",
         f"{found.repeated} repeated in the file" if found.repeated else "",
         f"{found.empty} without a value" if found.empty else "",
         f"{found.bad} bad (see {result.rejected})" if found.bad else "",
