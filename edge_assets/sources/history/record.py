@@ -1,4 +1,4 @@
-"""Key and headers of a record of the log, as if the device had published it over MQTT; its value: `lines.payload_of`."""
+"""Key and headers of a record of the log, as if its device had published it over MQTT (value: `lines.payload_of`)."""
 
 from __future__ import annotations
 
