@@ -149,7 +149,8 @@ class _Import:
         ends = self._ends()
         log_id = log.log_ids(self._settings, [topic])[topic]
         layout, bad = self._examined.layout, self._examined.survey.bad
-        self._ledger = Ledger(self._settings, path, sha256, log_id, layout, self._options, bad)
+        now = {number: end for (_, _, number), end in ends.ends.items()}
+        self._ledger = Ledger(self._settings, path, sha256, log_id, now, layout, self._options, bad)
         self._sent_before = self._ledger.lines_sent
         known.wait_until_written(self._settings, ends, self._progress)
         self._records = record.Records(self._settings, sha256[:12])
@@ -213,7 +214,7 @@ class _Import:
     def _save(self, done: bool = False) -> None:
         self._saved = time.monotonic()
         news, self._told = self._sender.confirmed - self._told, self._sender.confirmed
-        self._ledger.save(self._sender.settled_line, news, done)
+        self._ledger.save(self._sender.settled_line, news, self._sender.ends, done)
 
 
 class Rejected:
