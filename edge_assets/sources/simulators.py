@@ -1,10 +1,9 @@
 """The service that publishes all simulated devices: real time, the real broker, the real ones' manners.
 
-A Zigbee2MQTT network, a Pico W and the rooms of a building (`sources`), merged by time over one connection. That is
-the network's, whose last will says offline: the others have none. While the
-broker is away it is tried again with growing pauses, and what falls due then is *skipped*: so does Zigbee2MQTT,
-and a burst of stale readings after an outage would be a thing that no real network sends. When it is back, the
-retained topics are published again.
+A Zigbee2MQTT network, a Pico W and the rooms of a building, merged by time over one connection. It is the network's,
+whose last will says offline; the others have none. While the broker is away it is tried again with growing pauses, and
+what falls due then is *skipped*: so does Zigbee2MQTT, and a burst of stale readings after an outage would be a thing
+that no real device sends. When it is back, the retained topics are published again.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def stream_writer(settings: Settings) -> Iterator[None]:
 
 
 def counts(result: ImportResult) -> tuple[int, int, int]:
-    return result.sent, result.sent_before, result.there
+    return result.counts.sent, result.counts.sent_before, result.counts.there
 
 
 def test_each_line_becomes_one_record(home: Settings, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_line_that_is_there_in_part_is_sent_in_part(home: Settings, tmp_path: 
     import_file(home, one, Options(device="attic"))
     write_lake(home)
     result = import_file(home, two, Options(device="attic"))
-    assert (result.sent, result.readings_there) == (1, 1)
+    assert (result.counts.sent, result.counts.readings_there) == (1, 1)
     assert set(keys(home).values()) == {1} and len(keys(home)) == 2
 
 
@@ -213,7 +213,7 @@ def test_bad_lines_are_left_out_and_kept(home: Settings, tmp_path: Path) -> None
         import_file(home, path, Options(), strict=True)
     assert not (tmp_path / "attic.csv.rejected").exists()
     result = import_file(home, path, Options())
-    assert result.sent == 48 and not result.complete
+    assert result.counts.sent == 48 and not result.complete
     assert result.rejected is not None
     assert [line.split("\t")[0] for line in result.rejected.read_text().splitlines()] == ["5", "6"]
     assert len(log_of(home)) == 48
@@ -230,7 +230,7 @@ def test_times_that_the_stream_writer_would_not_believe_are_refused(home: Settin
     with pytest.raises(HistoryError, match=r"set EDGE_STREAM__EVENT_TIME_PAST_HOURS=\d+"):
         import_file(home, path, Options())
     believing = home.stream.model_copy(update={"event_time_past_hours": 200_000})
-    assert import_file(home.model_copy(update={"stream": believing}), path, Options()).sent == 1
+    assert import_file(home.model_copy(update={"stream": believing}), path, Options()).counts.sent == 1
 
 
 def test_without_a_platform_it_says_the_next_step(settings: Settings, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_dry_run_of_an_import_needs_no_platform(settings: Settings, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "separated by ;, decimal mark ,, UTF-8, times in 'Zeit'" in done.stdout
     assert "temperature: number, 1 values, 21.5 to 21.5" in done.stdout
+    assert "line 2: attic 2026-02-04T17:51:00.000Z {'temperature': 21.5}" in done.stdout
     path.write_text("Zeit;temperature\n04.02.2026 17:51;21,5\noops;1\n")
     done = edge(settings, "import", str(path), "--dry-run", "--json")
     assert done.returncode == 1 and json.loads(done.stdout)["lines"]["bad"] == 1

@@ -485,17 +485,27 @@ def test_a_record_reads_as_any_devices_state(settings: Settings, tmp_path: Path)
     (entry,) = read(path)
     assert isinstance(entry, Entry)
     ((name, raw),) = record.Records(settings, "0123456789ab").headers()
-    header = Header.decode(raw)  # type: ignore[arg-type]
+    assert isinstance(raw, bytes)
+    header = Header.decode(raw)
     assert (name, header.by, header.epoch, header.qos, header.retain) == ("mqtt", "import", "0123456789ab", 1, False)
     assert abs(header.at / 1e6 - time.time()) < 60
-    assert record.key_of(entry) == b"import/attic"
-    assert json.loads(record.value_of(entry)) == {
+    assert record.key_of(entry.device) == b"import/attic"
+    assert json.loads(lines.payload_of(entry.at, entry.measurements)) == {
         "temperature": 23.18,
         "state": "ON",
         "last_seen": "2026-02-04T17:51:00.500Z",
     }
     own = settings.model_copy(update={"stream": StreamSettings(base_topics=("zigbee2mqtt", record.BASE_TOPIC))})
-    kept = Record(record.key_of(entry), record.value_of(entry), 0, raw.decode(), "log", "imports", 0, 0)  # type: ignore
+    kept = Record(
+        record.key_of(entry.device),
+        lines.payload_of(entry.at, entry.measurements),
+        0,
+        raw.decode(),
+        "log",
+        "imports",
+        0,
+        0,
+    )
     decoded = decode(kept, Registry(), Knowledge(), own)
     assert (decoded.outcome, decoded.device_id, decoded.refused) == ("read", "attic", 0)
     assert (decoded.event_time, decoded.event_time_source) == (entry.at, "payload")
@@ -507,20 +517,40 @@ def test_a_record_reads_as_any_devices_state(settings: Settings, tmp_path: Path)
 
 def test_an_import_that_was_just_killed_is_known(settings: Settings, tmp_path: Path) -> None:
     path = written(tmp_path, "time,a\n2015-02-04 17:51,1\n")
-    layout = columns.look(path, Options())
     assert not ledger.just_interrupted(settings)
-    book = ledger.Ledger(settings, path, ledger.sha256_of(path), "log", layout, Options())
-    book.save(1, 1)
+    book = open_ledger(settings, path)
+    book.save(1, 1, {0: 1})
     assert ledger.just_interrupted(settings)
     (file,) = (settings.home / "imports").glob("*.json")
     os.utime(file, (time.time() - 100,) * 2)
     assert not ledger.just_interrupted(settings), "nothing of it can be on its way any more"
-    book.save(2, 1, done=True)
+    book.save(2, 1, {0: 2}, done=True)
     assert not ledger.just_interrupted(settings)
 
-    again = ledger.Ledger(settings, path, ledger.sha256_of(path), "log", layout, Options())
-    assert again.lines_sent == 2
-    other = ledger.Ledger(settings, path, ledger.sha256_of(path), "another log", layout, Options())
-    assert other.lines_sent == 0, "a new log has nothing of it"
+
+def test_what_was_sent_counts_for_the_same_log_and_the_same_reading(settings: Settings, tmp_path: Path) -> None:
+    path = written(tmp_path, "time,a\n2015-02-04 17:51,1\n")
+    open_ledger(settings, path).save(2, 2, {0: 7}, done=True)
+    assert open_ledger(settings, path).lines_sent == 2
+    assert open_ledger(settings, path, log_id="another log").lines_sent == 0, "a new log has nothing of it"
+    assert open_ledger(settings, path, bad=1).lines_sent == 0, "other lines of it were bad then"
+    assert open_ledger(settings, path, options=Options(timezone="Europe/Berlin")).lines_sent == 0
+    assert open_ledger(settings, path, ends={0: 6}).lines_sent == 0, "a power cut took the last record from the log"
+    (file,) = (settings.home / "imports").glob("*.json")
     told = json.loads(file.read_text())
     assert (told["file"], told["imports"][0]["records"]) == (str(path), 2)
+    for broken in ("", "[]", "{", "\0\0", '{"imports": 7}'):
+        file.write_text(broken)
+        assert open_ledger(settings, path).lines_sent == 0
+
+
+def open_ledger(
+    settings: Settings,
+    path: Path,
+    log_id: str = "log",
+    ends: dict[int, int] | None = None,
+    options: Options | None = None,
+    bad: int = 0,
+) -> ledger.Ledger:
+    said, now = options or Options(), {0: 7} if ends is None else ends
+    return ledger.Ledger(settings, path, ledger.sha256_of(path), log_id, now, columns.look(path, said), said, bad)

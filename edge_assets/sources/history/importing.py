@@ -55,19 +55,26 @@ class Examined:
         return {"file": str(self.path), "read_as": layout, "passed_over": passed_over, **self.survey.as_dict()}
 
 
+@dataclass(slots=True)
+class Counts:
+    """What became of the good lines. Counts of lines, but for `readings_there`."""
+
+    sent: int = 0
+    """records that are in the log now, one a line"""
+    sent_before: int = 0
+    """lines that an earlier import of this file had sent"""
+    there: int = 0
+    """other lines of which the lake had every reading"""
+    readings_there: int = 0
+    """readings that the lake had, of lines that were sent in part"""
+
+
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What became of a file. Counts of lines, but for `readings_there`."""
+    """What became of a file."""
 
     examined: Examined
-    sent: int
-    """records that are in the log now, one a line"""
-    sent_before: int
-    """lines that an earlier import of this file had sent"""
-    there: int
-    """other lines of which the lake had every reading"""
-    readings_there: int
-    """readings of lines that were sent in part"""
+    counts: Counts
     rejected: Path | None
     """where the bad lines are"""
     seconds: float
@@ -79,10 +86,7 @@ class ImportResult:
     def as_dict(self) -> dict[str, Any]:
         return {
             **self.examined.as_dict(),
-            "sent": self.sent,
-            "sent_before": self.sent_before,
-            "there": self.there,
-            "readings_there": self.readings_there,
+            **asdict(self.counts),
             "rejected": None if self.rejected is None else str(self.rejected),
             "seconds": round(self.seconds, 3),
             "complete": self.complete,
@@ -122,7 +126,7 @@ def import_file(
             examined = examine(settings, path, options, progress, rejected.add)
         _refuse(settings, examined, strict)
         counts = _Import(settings, examined, options, progress).run()
-    return ImportResult(examined, *counts, rejected.path, time.monotonic() - begin)
+    return ImportResult(examined, counts, rejected.path, time.monotonic() - begin)
 
 
 class _Import:
@@ -133,56 +137,61 @@ class _Import:
         self._examined = examined
         self._options = options
         self._progress = progress
+        self._counts = Counts()
         self._saved = 0.0
         self._told = 0
 
-    def run(self) -> tuple[int, int, int, int]:
-        """(records sent, lines sent before, lines that the lake had, readings that it had of other lines)."""
-        path = self._examined.path
+    def run(self) -> Counts:
+        path, topic = self._examined.path, self._settings.history.topic
         sha256 = sha256_of(path)
         if just_interrupted(self._settings):
             time.sleep(SETTLE_SECONDS)
         ends = self._ends()
-        log_id = log.log_ids(self._settings, [self._settings.history.topic])[self._settings.history.topic]
-        self._ledger = Ledger(self._settings, path, sha256, log_id, self._examined.layout, self._options)
+        log_id = log.log_ids(self._settings, [topic])[topic]
+        layout, bad = self._examined.layout, self._examined.survey.bad
+        now = {number: end for (_, _, number), end in ends.ends.items()}
+        self._ledger = Ledger(self._settings, path, sha256, log_id, now, layout, self._options, bad)
+        self._sent_before = self._ledger.lines_sent
         known.wait_until_written(self._settings, ends, self._progress)
         self._records = record.Records(self._settings, sha256[:12])
         self._known = known.Known(self._settings, self._examined.survey.devices)
         self._sender = Sender(self._settings)
         try:
-            return self._send_all()
+            self._save()  # from here on a kill leaves an interrupted import behind
+            self._send_all()
+            self._save(done=True)
         finally:
             self._sender.close()
             self._known.close()
+        return self._counts
 
-    def _send_all(self) -> tuple[int, int, int, int]:
-        sent = before = there = readings = number = 0
-        self._save()  # from here on a kill leaves an interrupted import behind
-        with columns.opened(self._examined.path, self._options.encoding) as (packed, text, _):
+    def _send_all(self) -> None:
+        path = self._examined.path
+        with columns.opened(path, self._options.encoding) as (packed, text, _):
             entries = lines.read(text, self._examined.layout, self._options, _bounds(self._settings))
-            entries = _with_progress(entries, packed, self._examined.path, "importing", self._progress)
+            entries = _with_progress(entries, packed, path, "importing", self._progress)
             while chunk := list(islice(entries, CHUNK_LINES)):
-                wanted = [entry for entry in chunk if isinstance(entry, Entry) and entry.measurements]
-                fresh = [entry for entry in wanted if entry.number > self._ledger.lines_sent]
-                before += len(wanted) - len(fresh)
-                news = {entry.number: new for entry, new in zip(fresh, self._known.new(fresh), strict=True)}
-                headers = self._records.headers()
-                for entry in chunk:
-                    number = entry.number
-                    new = news.get(number)
-                    if not isinstance(entry, Entry) or not new:
-                        there += new is not None
-                        self._sender.passed(number)
-                        continue
-                    readings += len(entry.measurements) - len(new)
-                    reduced = Entry(number, entry.device, entry.at, new)
-                    self._sender.send(number, record.key_of(reduced), record.value_of(reduced), headers)
-                    sent += 1
+                self._send_chunk(chunk)
                 self._sender.poll()
                 self._save_now_and_then()
         self._sender.flush(self._save_now_and_then)
-        self._save(done=True)
-        return sent, before, there, readings
+
+    def _send_chunk(self, chunk: list[Entry | BadLine]) -> None:
+        good = [entry for entry in chunk if isinstance(entry, Entry) and entry.measurements]
+        fresh = [entry for entry in good if entry.number > self._sent_before]
+        self._counts.sent_before += len(good) - len(fresh)
+        news = {entry.number: new for entry, new in zip(fresh, self._known.new(fresh), strict=True)}
+        headers = self._records.headers()
+        for entry in chunk:
+            new = news.get(entry.number)
+            if isinstance(entry, Entry) and new:
+                self._counts.sent += 1
+                self._counts.readings_there += len(entry.measurements) - len(new)
+                key, value = record.key_of(entry.device), lines.payload_of(entry.at, new)
+                self._sender.send(entry.number, key, value, headers)
+            else:
+                self._counts.there += new is not None
+                self._sender.passed(entry.number)
 
     def _ends(self) -> log_ends.LogEnds:
         """Where the imports' topic ends now; made where it is missing."""
@@ -205,7 +214,7 @@ class _Import:
     def _save(self, done: bool = False) -> None:
         self._saved = time.monotonic()
         news, self._told = self._sender.confirmed - self._told, self._sender.confirmed
-        self._ledger.save(self._sender.settled_line, news, done)
+        self._ledger.save(self._sender.settled_line, news, self._sender.ends, done)
 
 
 class Rejected:

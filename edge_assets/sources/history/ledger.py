@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,10 +45,22 @@ def just_interrupted(settings: Settings) -> bool:
 
 
 class Ledger:
-    """The entry of one file, read in one way, in one log."""
+    """The entry of one file, read in one way, in one log.
+
+    `ends` is where the partitions of the log end now (number → offset). Where that is before what Kafka had confirmed,
+    a power cut has taken records: then this knows nothing, and the lake is asked for every line.
+    """
 
     def __init__(
-        self, settings: Settings, path: Path, sha256: str, log_id: str, layout: Layout, options: Options
+        self,
+        settings: Settings,
+        path: Path,
+        sha256: str,
+        log_id: str,
+        ends: Mapping[int, int],
+        layout: Layout,
+        options: Options,
+        bad: int,
     ) -> None:
         self._path = settings.home / FOLDER / f"{sha256}.json"
         self._book = self._read()
@@ -59,22 +72,26 @@ class Ledger:
             "time_format": options.time_format,
             "timezone": options.timezone,
             "skip": sorted(options.skip),
+            "bad_lines": bad,  # a line can become good, when its time has come
         }
         found = next((each for each in self._book["imports"] if way.items() <= each.items()), None)
         if found is None:
-            found = {**way, "state": "new", "lines_sent": 0, "records": 0, "started_at": _now()}
+            found = {**way, "state": "new", "lines_sent": 0, "records": 0, "ends": {}, "started_at": _now()}
             self._book["imports"].append(found)
         self._entry: dict[str, Any] = found
+        if any(ends.get(int(number), 0) < end for number, end in found["ends"].items()):
+            found |= {"lines_sent": 0, "ends": {}}
 
     @property
     def lines_sent(self) -> int:
         """All lines up to this one are in the log or need not be."""
         return self._entry["lines_sent"]
 
-    def save(self, lines_sent: int, records: int, done: bool = False) -> None:
-        """`records` is how many the log has confirmed since the last call."""
+    def save(self, lines_sent: int, records: int, ends: Mapping[int, int], done: bool = False) -> None:
+        """`records` is how many the log has confirmed since the last call, `ends` what of each partition it has."""
         self._entry["lines_sent"] = max(self._entry["lines_sent"], lines_sent)
         self._entry["records"] += records
+        self._entry["ends"] |= {str(number): end for number, end in ends.items()}
         self._entry["state"] = "done" if done else "sending"
         self._entry["updated_at"] = _now()
         write_json(self._path, self._book)
@@ -82,8 +99,8 @@ class Ledger:
     def _read(self) -> dict[str, Any]:
         try:
             book = json.loads(self._path.read_text())
-            return book if isinstance(book.get("imports"), list) else {"imports": []}
-        except (FileNotFoundError, json.JSONDecodeError):  # what the lake has is still known without it
+            return book if isinstance(book, dict) and isinstance(book.get("imports"), list) else {"imports": []}
+        except (FileNotFoundError, ValueError):  # what the lake has is still known without it
             return {"imports": []}
 
 

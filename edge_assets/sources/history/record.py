@@ -1,11 +1,10 @@
-"""An entry as a record of the log: as if its device had published it over MQTT, with a time of its own."""
+"""Key and headers of a record of the log, as if its device had published it over MQTT (value: `lines.payload_of`)."""
 
 from __future__ import annotations
 
 from edge_assets.bridge.clock import Clock
 from edge_assets.log_record import Header, headers_of
 from edge_assets.settings import Settings
-from edge_assets.sources.history.lines import Entry, payload_of
 
 BY = "import"
 """What stands in the header for the bridge's name: by it readers know that a record may be older than its arrival."""
@@ -42,9 +41,5 @@ class Records:
         )
 
 
-def key_of(entry: Entry) -> bytes:
-    return f"{BASE_TOPIC}/{entry.device}".encode()
-
-
-def value_of(entry: Entry) -> bytes:
-    return payload_of(entry.at, entry.measurements)
+def key_of(device: str) -> bytes:
+    return f"{BASE_TOPIC}/{device}".encode()

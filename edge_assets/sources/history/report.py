@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from edge_assets.sources.history.columns import SEPARATORS, spoken
 from edge_assets.sources.history.importing import Examined, ImportResult
 from edge_assets.sources.history.survey import DEVICES_KEPT
+from edge_assets.sources.history.times import iso
 
 
 def imported(result: ImportResult) -> str:
     """One line."""
-    found = result.examined.survey
+    found, counts = result.examined.survey, result.counts
     parts = [
-        f"{result.sent} records sent",
-        f"{result.sent_before} sent before" if result.sent_before else "",
-        f"{result.there} in the lake before" if result.there else "",
+        f"{counts.sent} records sent",
+        f"{counts.sent_before} sent before" if counts.sent_before else "",
+        f"{counts.there} in the lake before" if counts.there else "",
         f"{found.repeated} repeated in the file" if found.repeated else "",
         f"{found.empty} without a value" if found.empty else "",
         f"{found.bad} bad (see {result.rejected})" if found.bad else "",
@@ -50,7 +51,7 @@ def _lines(found: Examined) -> Iterator[str]:
         yield f"  {name}: passed over, a reading cannot be called so"
     yield "first rows:"
     for row in counts.rows:
-        yield f"  line {row.number}: {row.device} {row.measurements}"
+        yield f"  line {row.number}: {row.device} {iso(row.at)} {row.measurements}"
     if counts.problems:
         yield "bad lines:"
         yield from (f"  {problem}" for problem in counts.problems)

@@ -21,19 +21,20 @@ IN_FLIGHT = 5_000
 class _Line:
     """A line on its way; called by the producer when its record is in the log, or is not."""
 
-    __slots__ = ("_failed", "has_record", "is_settled", "number")
+    __slots__ = ("_sender", "has_record", "is_settled", "number")
 
-    def __init__(self, number: int, has_record: bool, failed: Callable[[Any], None]) -> None:
+    def __init__(self, number: int, has_record: bool, sender: Sender) -> None:
         self.number = number
         self.has_record = has_record
         self.is_settled = not has_record
-        self._failed = failed
+        self._sender = sender
 
-    def __call__(self, error: Any, _: Any) -> None:
+    def __call__(self, error: Any, message: Any) -> None:
         if error is None:
             self.is_settled = True
+            self._sender.ends[message.partition()] = message.offset() + 1
         else:
-            self._failed(error)
+            self._sender.error = self._sender.error or error
 
 
 class Sender:
@@ -44,9 +45,12 @@ class Sender:
         """of all lines up to this one the record is in the log, or they needed none"""
         self.confirmed = 0
         """records that are in the log"""
+        self.ends: dict[int, int] = {}
+        """partition → the offset behind the last of them"""
+        self.error: Any = None
+        """why Kafka did not take one"""
         self._settings = settings
         self._topic = settings.history.topic
-        self._error: Any = None
         self._lines: deque[_Line] = deque()
         self._producer = Producer(_options(settings), logger=logging.getLogger(f"{__name__}.librdkafka"))
 
@@ -55,12 +59,12 @@ class Sender:
         if not self._lines:
             self.settled_line = number
         else:
-            self._lines.append(_Line(number, False, self._on_failed))
+            self._lines.append(_Line(number, False, self))
 
     def send(self, number: int, key: bytes, value: bytes, headers: Headers) -> None:
         while len(self._lines) >= IN_FLIGHT:
             self.poll(0.2)
-        line = _Line(number, True, self._on_failed)
+        line = _Line(number, True, self)
         self._lines.append(line)
         try:
             self._producer.produce(self._topic, value, key, headers=headers, on_delivery=line)  # type: ignore[arg-type]
@@ -69,8 +73,8 @@ class Sender:
 
     def poll(self, seconds: float = 0) -> None:
         self._producer.poll(seconds)
-        if self._error is not None:
-            raise self._problem(self._error)
+        if self.error is not None:
+            raise self._problem(self.error)
         while self._lines and self._lines[0].is_settled:
             line = self._lines.popleft()
             self.settled_line = line.number
@@ -86,9 +90,6 @@ class Sender:
         """Forget what is on its way."""
         self._producer.purge()
         self._producer.flush(1)
-
-    def _on_failed(self, error: Any) -> None:
-        self._error = self._error or error
 
     def _problem(self, error: Any) -> LogError:
         return LogError(
