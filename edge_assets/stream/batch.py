@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_PENDING_NAMES = 1_000
+ONE_FILE_RECORDS = 5_000
 
 DERIVED = (DEAD_LETTERS, ROOM_TELEMETRY, READINGS)
 """the tables that follow from bronze, in the order in which they are written"""
@@ -142,7 +143,9 @@ class BatchWriter:
     def _decoded(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
         decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
         try:
-            yield decoded, _summarise(decoded)
+            summary = _summarise(decoded)
+            # From here on it is read from memory: few rows are one task, and one file in each table.
+            yield decoded.coalesce(1) if summary.records <= ONE_FILE_RECORDS else decoded, summary
         finally:
             decoded.unpersist()
 

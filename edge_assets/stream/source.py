@@ -70,7 +70,7 @@ def options(settings: Settings, topics: list[str], starts: Mapping[str, Mapping[
         "subscribe": ",".join(topics),
         "startingOffsets": json.dumps(starts),
         "maxOffsetsPerTrigger": settings.stream.max_records_per_batch,
-        # A small batch is one task and one file; a backlog is split, so that every core has its part.
+        # A backlog is split, so that every core has its part.
         "maxRecordsPerPartition": RECORDS_PER_TASK,
         "includeHeaders": "true",
         "failOnDataLoss": "false",
@@ -87,7 +87,8 @@ def records(frame: DataFrame, log_ids: Mapping[str, str]) -> DataFrame:
     # Kafka allows a header's name twice; a map does not, unless told that the last one wins (session option).
     headers = "map_from_entries(coalesce(headers, CAST(array() AS array<struct<key:string,value:binary>>)))"
     ours = f"try_element_at({headers}, '{log_record.HEADER}')"
-    return frame.selectExpr(
+    # A task for each core, not for each Kafka partition: ten rooms are ten, and each would write files of its own.
+    return frame.coalesce(frame.sparkSession.sparkContext.defaultParallelism).selectExpr(
         f"try_element_at(map({ids}), topic) AS log_id",
         "topic AS kafka_topic",
         "partition AS kafka_partition",

@@ -224,15 +224,6 @@ def test_one_import_at_a_time(home: Settings, tmp_path: Path) -> None:
         import_file(home, history(tmp_path / "attic.csv", 5), Options())
 
 
-def test_times_that_the_stream_writer_would_not_believe_are_refused(home: Settings, tmp_path: Path) -> None:
-    path = tmp_path / "old.csv"
-    path.write_text("time,a\n2015-02-04 17:51,1\n")
-    with pytest.raises(HistoryError, match=r"set EDGE_STREAM__EVENT_TIME_PAST_HOURS=\d+"):
-        import_file(home, path, Options())
-    believing = home.stream.model_copy(update={"event_time_past_hours": 200_000})
-    assert import_file(home.model_copy(update={"stream": believing}), path, Options()).counts.sent == 1
-
-
 def test_without_a_platform_it_says_the_next_step(settings: Settings, tmp_path: Path) -> None:
     path = history(tmp_path / "attic.csv", 5)
     away = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap": "127.0.0.1:1"})})

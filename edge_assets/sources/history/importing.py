@@ -28,7 +28,6 @@ from edge_assets.sources.history.ledger import FOLDER, Ledger, just_interrupted,
 from edge_assets.sources.history.lines import BadLine, Bounds, Entry
 from edge_assets.sources.history.sending import Sender
 from edge_assets.sources.history.survey import Survey, survey
-from edge_assets.sources.history.times import iso
 from edge_assets.warehouse import log_ends
 
 CHUNK_LINES = 10_000
@@ -263,21 +262,6 @@ def _refuse(settings: Settings, examined: Examined, strict: bool) -> None:
     if not found.good:
         why = f"; the first: {found.problems[0]}" if found.problems else ""
         raise HistoryError(f"importing {path}: none of its {total} lines can be imported{why}")
-    _refuse_unbelievable(settings, examined)
-
-
-def _refuse_unbelievable(settings: Settings, examined: Examined) -> None:
-    """The stream writer believes a record's own time only so far back; older readings would be dated with now."""
-    hours = settings.stream.event_time_past_hours
-    oldest = examined.survey.first
-    assert oldest is not None
-    needed = (time.time() - oldest / 1e6) / 3_600
-    if needed > hours:
-        raise HistoryError(
-            f"importing {examined.path}: its oldest line is of {iso(oldest)}, and the stream writer believes times up "
-            f"to {hours:.0f} hours old; set EDGE_STREAM__EVENT_TIME_PAST_HOURS={int(needed) + 24} (or more), start the "
-            "platform anew with `edge down` and `edge up`, then import again"
-        )
 
 
 def _check_device(path: Path, device: str) -> None:
