@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -141,6 +142,24 @@ class StreamSettings(Section):
     vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")
 
 
+class RollupSettings(Section):
+    schedule: str = Field(
+        default="*/10 * * * *",
+        description="when Dagster brings rollups and views up to date (cron, UTC); each run costs a card 130 KB",
+    )
+    first_day: date = Field(
+        default=date(2026, 1, 1),
+        description="the first UTC day that Dagster offers for a rebuild; earlier days are kept up all the same",
+    )
+    energy_price_per_kwh: float = Field(default=0.30, ge=0, description="what a kWh costs, for the views of cost")
+    currency: str = Field(default="EUR", description="the currency of that price")
+    energy_max_kw: float = Field(
+        default=100,
+        gt=0,
+        description="a counter that rises faster than this power has jumped, and the step adds no energy",
+    )
+
+
 class LakeSettings(Section):
     path: str | None = Field(default=None, description="folder of the lake; unset: `lake` in the home")
 
@@ -184,6 +203,7 @@ class Settings(BaseSettings):
     simulators: SimulatorSettings = SimulatorSettings()
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
+    rollups: RollupSettings = RollupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 
