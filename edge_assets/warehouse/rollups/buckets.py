@@ -1,7 +1,7 @@
 """The SQL of a bucket: a minute from silver; an hour, a day and a room's hour from minutes.
 
-Larger buckets are always made of minutes, whether a day is still open (then a view does it) or closed, so that the two
-are the same to the last bit. Sums are compensated (`fsum`), so that the order in which rows are read does not matter.
+Larger buckets are always made of minutes, whether a day is still open (then a view does it) or closed. Sums are
+compensated (`fsum`), so that the order in which rows are read can move no more than a sum's last bit.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def doors(day: date, source: str, days_before: str, days_after: str) -> str:
     """
     start, end = times.day_start(day), times.day_start(day + timedelta(days=1))
     cut = f"greatest(epoch_us(seen_at), epoch_us({times.literal(start)}))"
-    until = f"least(epoch_us(next_at), epoch_us(seen_at) + {DOOR_STATE_SECONDS * 1_000_000}, epoch_us({times.literal(end)}))"
+    believed = f"epoch_us(seen_at) + {DOOR_STATE_SECONDS * 1_000_000}"
+    until = f"least(epoch_us(next_at), {believed}, epoch_us({times.literal(end)}))"
     return f"""
         WITH before_days AS (
             SELECT site, device_id, arg_max(last, bucket) AS value, max(bucket) AS seen_at
@@ -84,12 +85,14 @@ def doors(day: date, source: str, days_before: str, days_after: str) -> str:
             FROM ({source}) WHERE {IS_CONTACT} AND {COUNTS}
             UNION ALL SELECT site, device_id, NULL, seen_at, -1, value FROM before_days
         ), stretches AS (
-            SELECT r.*, lag(value) OVER step AS before, coalesce(lead(r.seen_at) OVER step, after_day.seen_at) AS next_at
+            SELECT r.*, lag(value) OVER step AS before,
+                coalesce(lead(r.seen_at) OVER step, after_day.seen_at) AS next_at
             FROM reports r LEFT JOIN after_day USING (site, device_id)
             WINDOW step AS (PARTITION BY r.site, r.device_id ORDER BY position)
         ), told AS (
             SELECT *, seen_at >= {times.literal(start)} AS today,
-                CASE WHEN value = 0 AND position >= 0 THEN greatest({until} - {cut}, 0) / 1e6 ELSE 0 END AS open
+                CASE WHEN value = 0 AND position >= 0 AND next_at IS NOT NULL
+                    THEN greatest({until} - {cut}, 0) / 1e6 ELSE 0 END AS open
             FROM stretches
         ), runs AS (
             SELECT *, sum(CASE WHEN value = 0 AND before = 0 THEN 0 ELSE 1 END) OVER (

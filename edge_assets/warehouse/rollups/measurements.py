@@ -77,7 +77,8 @@ def _rooms(rooms: str, columns: Collection[str], where: str) -> str:
         return nothing()
     name = "coalesce(room_name, room_id)" if "room_name" in columns else "room_id"
     return (
-        f"SELECT 'room', site, room_id, name, field.measurement, field.value, CAST(NULL AS VARCHAR), field.unit, "
+        "SELECT 'room' AS kind, site, room_id AS device_id, name AS device_name, field.measurement AS measurement, "
+        "field.value AS value, CAST(NULL AS VARCHAR) AS text, field.unit AS unit, "
         f"event_time, received_at, quality, position FROM (SELECT site, room_id, {name} AS name, event_time, "
         f"received_at, quality, {_POSITION}, unnest([{fields}]) AS field FROM ({rooms}) WHERE {where}) "
         "WHERE field.value IS NOT NULL"

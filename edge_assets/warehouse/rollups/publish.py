@@ -89,7 +89,7 @@ def _limit(rollup: Rollup, at: datetime) -> str:
 
 
 def _health(layout: Layout) -> str:
-    silent = "epoch_us(now()) - epoch_us(last_seen)"
+    silent = "(epoch_us(now()) - epoch_us(last_seen))"
     patience = f"greatest(coalesce(cadence_p95_seconds, 0) * {SILENT_AFTER}, {SILENT_SECONDS})"
     return f"""
         WITH heard AS (

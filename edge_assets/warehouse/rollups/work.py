@@ -198,7 +198,8 @@ class Work:
             self._replace_days(ENERGY_DAILY, {day: self._energy(day) for day in sorted(energy)})
         if self._is_touched(days.IS_CONTACT):
             self._replace_days(DOOR_ACTIVITY, {day: self._doors(day) for day in sorted(doors)})
-        self._replace_days(MESSAGES_DAILY, {day: self._messages(day) for day in sorted(heard)})
+        for day in sorted(heard):  # one by one, as each reads what the one before it has written
+            self._replace_days(MESSAGES_DAILY, {day: self._messages(day)})
 
     def _is_touched(self, which: str) -> bool:
         return bool(self._one(f"SELECT count(*) FROM touched WHERE {which}")[0])
