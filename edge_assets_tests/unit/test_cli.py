@@ -11,7 +11,7 @@ import pytest
 
 from edge_assets.settings import Settings
 
-COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "sql", "verify", "redrive", "bench")
+COMMANDS = ("up", "down", "status", "doctor", "settings", "replay", "sql", "export", "verify", "redrive", "bench")
 
 
 def edge(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
