@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_assets.errors import SettingsError
@@ -143,9 +143,12 @@ class StreamSettings(Section):
 
 
 class RollupSettings(Section):
-    schedule: str = Field(
-        default="*/10 * * * *",
-        description="when Dagster brings rollups and views up to date (cron, UTC); each run costs a card 130 KB",
+    update_minutes: int = Field(
+        default=10,
+        ge=1,
+        le=60,
+        description="how often Dagster brings rollups and views up to date, so that hours divide evenly (10: six times "
+        "an hour); each run costs a card 130 KB of Dagster's own",
     )
     first_day: date = Field(
         default=date(2026, 1, 1),
@@ -158,6 +161,13 @@ class RollupSettings(Section):
         gt=0,
         description="a counter that rises faster than this power has jumped, and the step adds no energy",
     )
+
+    @field_validator("update_minutes")
+    @classmethod
+    def _divides_an_hour(cls, minutes: int) -> int:
+        if 60 % minutes:
+            raise ValueError("must divide an hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60")
+        return minutes
 
 
 class LakeSettings(Section):

@@ -124,8 +124,8 @@ def names(settings: Settings) -> list[TableName]:
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
 
-def snapshot(settings: Settings, name: TableName) -> Snapshot:
-    """The table as it is now. Raises `LakeError` where its log cannot be read."""
+def snapshot(settings: Settings, name: TableName, version: int | None = None) -> Snapshot:
+    """The table as it is now, or was at a version. Raises `LakeError` where its log cannot be read."""
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -135,7 +135,7 @@ def snapshot(settings: Settings, name: TableName) -> Snapshot:
     _refuse_odd_paths(path)
     for attempt in range(1, SNAPSHOTS + 1):
         try:
-            return _of(name, path, DeltaTable(path.as_uri()))
+            return _of(name, path, DeltaTable(path.as_uri(), version=version))
         except TableNotFoundError:
             return _missing(name)
         except (DeltaError, OSError, KeyError) as error:  # perhaps the log is being cleaned up at this moment

@@ -120,7 +120,7 @@ def _attach(opened: DuckDBPyConnection, settings: Settings, names: list[lake.Tab
 
 
 def _rollups(opened: DuckDBPyConnection, settings: Settings) -> list[str]:
-    """Attach `edge.duckdb`; returns the names of what is in it, and `measurements`. Before its first update: that alone."""
+    """Attach `edge.duckdb`; returns the names in it, and `measurements` (before its first update that alone)."""
     path = reader(settings)
     if path is None:
         return [MEASUREMENTS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -26,10 +26,14 @@ def there(settings: Settings) -> list[lake.TableName]:
 
 
 class Silver:
-    """A snapshot of the tables."""
+    """A snapshot of the tables: as they are now, or those of `versions` (by full name) as they were then."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._tables = {name: lake.snapshot(settings, name) for name in there(settings)}
+    def __init__(self, settings: Settings, versions: Mapping[str, int] | None = None) -> None:
+        if versions is None:
+            self._tables = {name: lake.snapshot(settings, name) for name in there(settings)}
+        else:
+            known = [name for name in TABLES if ".".join(name) in versions]
+            self._tables = {name: lake.snapshot(settings, name, versions[".".join(name)]) for name in known}
         for name, table in self._tables.items():
             if table.delta is not None:
                 raise LakeError(

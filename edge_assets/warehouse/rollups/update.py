@@ -60,6 +60,8 @@ class Outcome:
 
     buckets: int = 0
     """buckets of a minute that were recomputed"""
+    days: set[date] = field(default_factory=set)
+    """the UTC days that they are of"""
     written: dict[str, Written] = field(default_factory=dict)
     """by rollup"""
     published_bytes: int = 0
@@ -101,7 +103,7 @@ def _run(settings: Settings, days: Iterable[date], progress: Progress, anew: str
     import duckdb
 
     begun, outcome = time.monotonic(), Outcome()
-    with _alone(settings):
+    with alone(settings):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with lake.connection(settings) as opened:
@@ -118,7 +120,8 @@ def _run(settings: Settings, days: Iterable[date], progress: Progress, anew: str
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> Iterator[None]:
+    """Keep other runs away meanwhile. Raises `AlreadyRunning` where one takes longer than `WAIT_SECONDS`."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         lock = service_lock(settings, LOCK)
@@ -168,6 +171,7 @@ class _Run:
         for day in days:
             work.touch_day(day)
         _, latest = work.touched()
+        self._outcome.days |= work.touched_days()
         self._outcome.buckets += work.recompute()
         work.close(min(latest, datetime.now(UTC)) if latest else work.state.horizon)
         self._outcome.add(work)
@@ -224,7 +228,9 @@ class _Run:
             # As if it were the day's end already, so that the day is written once.
             work.close(min(times.day_start(day) + timedelta(days=1) + OPEN_FOR, newest))
             work.touch_day(day)
-            self._outcome.buckets += work.recompute()
+            if count := work.recompute():
+                self._outcome.days.add(day)
+            self._outcome.buckets += count
             self._outcome.add(work)
             tomorrow = (day + timedelta(days=1)).isoformat()
             write_state(self._settings, replace(work.state, building_from=tomorrow))

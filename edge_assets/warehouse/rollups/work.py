@@ -91,10 +91,13 @@ class Work:
         count, latest = self._one("SELECT count(*), max(bucket) FROM touched")
         return count, latest
 
+    def touched_days(self) -> set[date]:
+        return {day for (day,) in self._all("SELECT DISTINCT day FROM touched")}
+
     def recompute(self) -> int:
         """Recompute what was touched, day by day. Returns how many buckets of a minute there were."""
         count, _ = self.touched()
-        affected = sorted(day for (day,) in self._all("SELECT DISTINCT day FROM touched"))
+        affected = sorted(self.touched_days())
         for day in affected:
             self._minutes(day)
             self._larger(day)
