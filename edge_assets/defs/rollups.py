@@ -107,8 +107,9 @@ def rollup_assets(settings: Settings) -> dg.AssetsDefinition:
         outcome = rebuild_days(settings, days, say) if config.recompute_selected_days else update(settings, say)
         context.log.info(summary(outcome))
         now = figures(settings)
-        for key in context.selected_asset_keys:
-            yield dg.MaterializeResult(asset_key=key, metadata=_metadata(settings, key, outcome, now))
+        for key in (spec.key for spec in rollup_specs(settings)):  # Dagster wants them in the order of their lineage
+            if key in context.selected_asset_keys:
+                yield dg.MaterializeResult(asset_key=key, metadata=_metadata(settings, key, outcome, now))
         _report_other_days(context, settings, outcome, days)
 
     return rollups
