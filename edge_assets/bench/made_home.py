@@ -22,13 +22,15 @@ def make(
     devices: int,
     every_seconds: int,
     end: datetime,
+    one_day_in: int = 1,
     progress: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Commit `days` of readings up to `end`. Returns how many."""
+    """Commit `days` of readings up to `end`, or one day in so many of them. Returns how many."""
     begin, total = end - timedelta(days=days), 0
     while begin < end:
         until = min(begin + timedelta(days=DAYS_A_COMMIT), end)
-        total += append(settings, devices, every_seconds, begin, until)
+        told = until if one_day_in == 1 else begin + timedelta(days=max(DAYS_A_COMMIT // one_day_in, 1))
+        total += append(settings, devices, every_seconds, begin, min(told, end))
         begin = until
         progress(f"made readings up to {begin.date()}: {total:,}")
     return total
@@ -41,7 +43,7 @@ def append(settings: Settings, devices: int, every_seconds: int, begin: datetime
 
     count = int((end - begin).total_seconds()) // every_seconds
     first = int(begin.timestamp()) // every_seconds
-    at = f"make_timestamptz((step * {every_seconds} + device % {every_seconds}) * 1000000)"
+    at = f"make_timestamptz((s.range * {every_seconds} + d.range % {every_seconds}) * 1000000)"
     query = f"""
         SELECT 'home' AS site, format('0x{{:016x}}', device) AS device_id, 'device ' || device AS device_name,
             'MODEL' AS model, m.measurement, m.value, CAST(NULL AS VARCHAR) AS text, m.unit, event_time,
@@ -58,8 +60,8 @@ def append(settings: Settings, devices: int, every_seconds: int, begin: datetime
             {{'measurement': 'linkquality', 'value': 90.0 + (step + device) % 100, 'unit': 'lqi'}},
             {{'measurement': CASE WHEN device % 5 = 0 THEN 'contact' ELSE 'state' END,
               'value': ((step // 7 + device) % 2)::DOUBLE, 'unit': CAST(NULL AS VARCHAR)}}
-        ]) AS m FROM (SELECT s.range AS step, d.range AS device, {at.replace("step", "s.range").replace("device", "d.range")}
-            AS event_time FROM range({first}, {first + count}) s, range({devices}) d))
+        ]) AS m FROM (SELECT s.range AS step, d.range AS device, {at} AS event_time
+            FROM range({first}, {first + count}) s, range({devices}) d))
         ORDER BY event_time"""
     path = settings.lake_path / READINGS.layer / READINGS.name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,19 +21,19 @@ DEVICES, EVERY_SECONDS = 10, 300
 UPDATES = 10
 
 
-def run(settings: Settings, histories: Sequence[int] = HISTORIES) -> dict[str, Any]:
+def run(settings: Settings, histories: Sequence[int] = HISTORIES, one_day_in: int = 1) -> dict[str, Any]:
     """By history: seconds and bytes of one update, those of the first build, and what the lake holds."""
-    return {f"{days}_days": _measure(settings, days) for days in histories}
+    return {f"{days}_days": _measure(settings, days, one_day_in) for days in histories}
 
 
-def _measure(settings: Settings, days: int) -> dict[str, Any]:
+def _measure(settings: Settings, days: int, one_day_in: int) -> dict[str, Any]:
     from edge_assets.warehouse.rollups.update import update
 
     home = settings.home / "bench" / f"rollup_{days}"
     shutil.rmtree(home, ignore_errors=True)
     own = settings.model_copy(update={"home": home, "lake": settings.lake.model_copy(update={"path": None})})
     now = made_home.midnight()
-    rows = made_home.make(own, days, DEVICES, EVERY_SECONDS, now)
+    rows = made_home.make(own, days, DEVICES, EVERY_SECONDS, now, one_day_in)
     built = update(own)
     seconds, written = [], []
     for _ in range(UPDATES):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_assets.errors import AlreadyRunning, LakeError
@@ -195,7 +196,7 @@ class _Run:
         new, old = (f"(SELECT {DIFFERS_BY} FROM ({work.silver.of_files(name, paths)}))" for paths in (added, removed))
         work.touch(f"({new} EXCEPT ALL {old}) UNION ALL ({old} EXCEPT ALL {new})")
 
-    def _there(self, work: Work, changed: list[Changed]) -> list[object]:
+    def _there(self, work: Work, changed: list[Changed]) -> list[Path]:
         """The files that can be read still. Of one that maintenance took away, every bucket of its days is touched."""
         found = []
         for file in changed:

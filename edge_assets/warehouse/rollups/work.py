@@ -170,7 +170,8 @@ class Work:
         self._opened.execute("DROP TABLE fresh")
 
     def _places(self, rollup: Rollup, day: date, low: datetime, high: datetime) -> list[tuple[str, str]]:
-        at, found = times.floor(low, "hour"), {}
+        at = times.floor(low, "hour")
+        found: dict[tuple[str, str], None] = {}
         while at < high:
             found[self.layout.place(rollup, at)] = None
             at += timedelta(hours=1)
