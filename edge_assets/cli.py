@@ -240,6 +240,31 @@ def sql(
 
 
 @app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="a query in DuckDB's SQL, or the name of a table or view")],
+    file: Annotated[Path, typer.Argument(help="the file to write: NAME.parquet or NAME.csv")],
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Write an answer to a file: `edge export readings_1h hours.parquet`. Works whether the platform is up or not.
+
+    Exit codes: 0 the file is written whole, 8 it is not, and no part of it is left behind.
+    """
+    from dataclasses import asdict
+
+    from edge_assets.platform.console import Console
+    from edge_assets.warehouse.export import export as write
+
+    settings = _settings(profile)
+    console = Console(settings.home / "logs" / "export.log", sys.stderr)
+    done = write(settings, what, file, lambda share: console.progress(f"exporting: {share:.0%}"))
+    if as_json:
+        print(_json(asdict(done)))
+    else:
+        console.say(f"wrote {done.rows:,} rows to {done.file} ({done.bytes / 1e6:,.1f} MB)")
+
+
+@app.command()
 def verify(
     wait: Annotated[float, typer.Option(help="wait so many seconds for what the log holds now to be written")] = 0,
     as_json: Json = False,
@@ -270,7 +295,7 @@ def redrive(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint or start")],
+    name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint, start, query or rollup")],
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from edge_assets.defs import assets, checks, housekeeping, sensors, services
+from edge_assets.defs import assets, checks, housekeeping, rollups, sensors, services
 from edge_assets.settings import Settings, load_settings
 
 
@@ -19,12 +19,14 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     wanted = services.services(settings) if held is None else held
     pairs = [(service, services.service_job(service, settings)) for service in wanted]
     verify_job, verify_schedule = checks.check_jobs(settings)
+    rollup_job, rollup_schedule = rollups.rollup_job(settings)
+    compare_job, compare_schedule = rollups.check_job()
     return dg.Definitions(
-        assets=assets.asset_specs(settings),
-        asset_checks=checks.asset_checks(settings),
-        jobs=[*(job for _, job in pairs), verify_job, housekeeping.housekeeping],
+        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
+        asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],
+        jobs=[*(job for _, job in pairs), verify_job, rollup_job, compare_job, housekeeping.housekeeping],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
-        schedules=[verify_schedule, housekeeping.housekeeping_daily],
+        schedules=[verify_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily],
     )
 
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_assets.decoding import patterns
@@ -194,6 +195,34 @@ class StreamSettings(Section):
     vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")
 
 
+class RollupSettings(Section):
+    update_minutes: int = Field(
+        default=10,
+        ge=1,
+        le=60,
+        description="how often Dagster brings rollups and views up to date, so that hours divide evenly (10: six times "
+        "an hour); each run costs a card 130 KB of Dagster's own",
+    )
+    first_day: date = Field(
+        default=date(2026, 1, 1),
+        description="the first UTC day that Dagster offers for a rebuild; earlier days are kept up all the same",
+    )
+    energy_price_per_kwh: float = Field(default=0.30, ge=0, description="what a kWh costs, for the views of cost")
+    currency: str = Field(default="EUR", description="the currency of that price")
+    energy_max_kw: float = Field(
+        default=100,
+        gt=0,
+        description="a counter that rises faster than this power has jumped, and the step adds no energy",
+    )
+
+    @field_validator("update_minutes")
+    @classmethod
+    def _divides_an_hour(cls, minutes: int) -> int:
+        if 60 % minutes:
+            raise ValueError("must divide an hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60")
+        return minutes
+
+
 class LakeSettings(Section):
     path: str | None = Field(default=None, description="folder of the lake; unset: `lake` in the home")
 
@@ -238,6 +267,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
+    rollups: RollupSettings = RollupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 

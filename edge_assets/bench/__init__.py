@@ -12,7 +12,7 @@ from typing import Any
 from edge_assets.errors import SettingsError
 from edge_assets.settings import Settings
 
-NAMES = ("bridge", "stream", "latency", "writes", "footprint", "start")
+NAMES = ("bridge", "stream", "latency", "writes", "footprint", "start", "query", "rollup")
 
 
 def run(name: str, settings: Settings) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _network(settings: Settings, route: Route) -> dg.AssetSpec:
         group_name="devices",
         description=f"{what}: the MQTT topics `{route.filter}`." + (" Simulated." if simulated else ""),
         kinds={"mqtt", *({"zigbee"} if zigbee else ())},
-        owners=[_owner(settings)],
+        owners=[owner(settings)],
         freshness_policy=_moving(settings),
         metadata={"MQTT topics": route.filter, "written by": "simulators" if simulated else "the devices"},
     )
@@ -122,7 +122,7 @@ def _broker(settings: Settings) -> dg.AssetSpec:
         group_name="broker",
         description="The MQTT broker: hands each message to the bridge, and queues for it while it is away.",
         kinds={"mqtt"},
-        owners=[_owner(settings)],
+        owners=[owner(settings)],
         freshness_policy=_moving(settings),
         metadata={
             "where": f"{own}:{settings.mqtt.port or 1883}" if own else f"embedded, on {settings.mqtt.bind}",
@@ -140,7 +140,7 @@ def _topic(settings: Settings, topic: str) -> dg.AssetSpec:
         description=f"The Kafka {'topics' if is_template(topic) else 'topic'} `{topic}`: each message of `{filters}` "
         "byte for byte, once, in order.",
         kinds={"kafka"},
-        owners=[_owner(settings)],
+        owners=[owner(settings)],
         freshness_policy=_moving(settings),
         metadata=_log_metadata(settings),
     )
@@ -154,7 +154,7 @@ def _dead_letter_topic(settings: Settings) -> dg.AssetSpec:
         description=f"The Kafka topic `{settings.bridge.dead_letter_topic}`: messages over the log's limit of "
         f"{settings.kafka.max_message_bytes:,} bytes, kept. Empty is good: fresh means that the bridge carries.",
         kinds={"kafka"},
-        owners=[_owner(settings)],
+        owners=[owner(settings)],
         freshness_policy=QUIET,
         metadata=_log_metadata(settings),
     )
@@ -177,7 +177,7 @@ def _table(settings: Settings, table: Table) -> dg.AssetSpec:
         group_name=table.layer,
         description=f"{TABLE_WORDS[table.full_name]}\n\nOne row is {table.row}.",
         kinds={"delta", "spark"},
-        owners=[_owner(settings)],
+        owners=[owner(settings)],
         freshness_policy=_table_freshness(settings, table),
         metadata={
             "dagster/uri": str(settings.lake_path / table.layer / table.name),
@@ -199,6 +199,6 @@ def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
     return _moving(settings)
 
 
-def _owner(settings: Settings) -> str:
+def owner(settings: Settings) -> str:
     """Who looks after it: the people of this place."""
     return "team:" + (re.sub(r"[^\w-]+", "_", settings.site) or "home")

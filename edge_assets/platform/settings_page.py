@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def _setting(variable: str, section: str, info: FieldInfo) -> Setting:
 
 
 def _kind(annotation: Any) -> str:
-    plain = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+    plain = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path", date: "day"}
     if annotation in plain:
         return plain[annotation]
     arguments = [each for each in getattr(annotation, "__args__", ()) if each is not type(None)]

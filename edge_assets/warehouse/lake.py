@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -36,6 +37,12 @@ SNAPSHOTS = 3
 RANGE_COLUMN = "kafka_offset"
 """The column whose range is kept of each file, so that a reader can leave out files."""
 
+TIME_COLUMN = "event_time"
+"""And the time whose range is kept."""
+
+TIME_ROUNDED = timedelta(seconds=1)
+"""Spark cuts the times in a file's statistics down to milliseconds: a bound is taken for so much wider."""
+
 _PATH_TYPES = {"DATE", "INTEGER", "BIGINT", "VARCHAR"}
 """Types of partition columns that DuckDB reads from a file's path."""
 
@@ -45,14 +52,20 @@ TableName = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """An active file; `low` and `high` bound `RANGE_COLUMN` where the log knows them."""
+    """An active file; `low` and `high` bound `RANGE_COLUMN` where the log knows them, `begins` and `ends` its times."""
 
     path: str
     low: int | None = None
     high: int | None = None
+    begins: datetime | None = None
+    ends: datetime | None = None
 
     def may_hold(self, low: int, high: int) -> bool:
         return self.low is None or self.high is None or (self.low <= high and self.high >= low)
+
+    def may_be_between(self, begin: datetime, end: datetime) -> bool:
+        """Whether rows with an event time from `begin` to before `end` can be in it."""
+        return self.begins is None or self.ends is None or (self.begins < end and self.ends >= begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +111,7 @@ class Snapshot:
         return replace(self, files=tuple(file for file in self.files if wanted(file)))
 
     def _scan(self, files: Iterable[DataFile]) -> str:
-        listed = ", ".join(text(_not_a_pattern(file.path)) for file in files)
+        listed = ", ".join(text(not_a_pattern(file.path)) for file in files)
         partitions = ", ".join(f"{quoted(name)}: {self.columns[name]}" for name in self.partitioned_by)
         hive = f"hive_partitioning = true, hive_types = {{{partitions}}}" if partitions else "hive_partitioning = false"
         return f"read_parquet([{listed}], union_by_name = true, {hive})"
@@ -111,8 +124,8 @@ def names(settings: Settings) -> list[TableName]:
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
 
-def snapshot(settings: Settings, name: TableName) -> Snapshot:
-    """The table as it is now. Raises `LakeError` where its log cannot be read."""
+def snapshot(settings: Settings, name: TableName, version: int | None = None) -> Snapshot:
+    """The table as it is now, or was at a version. Raises `LakeError` where its log cannot be read."""
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -122,7 +135,7 @@ def snapshot(settings: Settings, name: TableName) -> Snapshot:
     _refuse_odd_paths(path)
     for attempt in range(1, SNAPSHOTS + 1):
         try:
-            return _of(name, path, DeltaTable(path.as_uri()))
+            return _of(name, path, DeltaTable(path.as_uri(), version=version))
         except TableNotFoundError:
             return _missing(name)
         except (DeltaError, OSError, KeyError) as error:  # perhaps the log is being cleaned up at this moment
@@ -195,17 +208,27 @@ def _missing(name: TableName) -> Snapshot:
 def _of(name: TableName, path: Path, delta: DeltaTable) -> Snapshot:
     columns = {field["name"]: from_delta(field["type"]) for field in json.loads(delta.schema().to_json())["fields"]}
     partitioned_by = tuple(delta.metadata().partition_columns)
-    actions = _add_actions(delta)
+    actions = _add_actions(delta, partitioned_by)
     if _plain(delta, actions, columns, partitioned_by):
         files = tuple(_file(path, action) for action in actions if action["num_records"] != 0)
         return Snapshot(name, delta.version(), columns, partitioned_by, files)
     return Snapshot(name, delta.version(), columns, partitioned_by, delta=delta)
 
 
-def _add_actions(delta: DeltaTable) -> list[dict[str, Any]]:
+def _add_actions(delta: DeltaTable, partitioned_by: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Of each active file what is asked of it here; all its statistics would take ten times as long to unfold."""
     import pyarrow
 
-    return pyarrow.table(delta.get_add_actions(flatten=True)).to_pylist()
+    actions = pyarrow.table(delta.get_add_actions(flatten=True))
+    wanted = ["path", "num_records", *(f"partition.{name}" for name in partitioned_by)]
+    wanted += [f"{bound}.{name}" for name in (RANGE_COLUMN, TIME_COLUMN) for bound in ("min", "max")]
+    found = actions.select([name for name in wanted if name in actions.column_names])
+    for number, column in enumerate(found.schema):
+        if pyarrow.types.is_timestamp(column.type) and column.name.endswith(TIME_COLUMN):
+            # As a number: Arrow's own way to Python's times imports pandas, which takes longer than all the rest.
+            micros = found.column(number).cast(pyarrow.timestamp("us")).cast(pyarrow.int64())
+            found = found.set_column(number, column.name, micros)
+    return found.to_pylist()
 
 
 def _plain(
@@ -239,9 +262,20 @@ def _hive(value: Any) -> str:
 
 def _file(path: Path, action: dict[str, Any]) -> DataFile:
     low, high = action.get(f"min.{RANGE_COLUMN}"), action.get(f"max.{RANGE_COLUMN}")
-    return DataFile(str(path / unquote(action["path"])), low, high)
+    begins, ends = _time(action.get(f"min.{TIME_COLUMN}")), _time(action.get(f"max.{TIME_COLUMN}"))
+    return DataFile(str(path / unquote(action["path"])), low, high, begins, ends and ends + TIME_ROUNDED)
 
 
-def _not_a_pattern(path: str) -> str:
+def _time(micros: Any) -> datetime | None:
+    """Microseconds since 1970 as a time; None for a bound that the log does not know, or that is no time of ours."""
+    if not isinstance(micros, int):
+        return None
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    except OverflowError:
+        return None
+
+
+def not_a_pattern(path: str) -> str:
     """DuckDB takes a path for a pattern: `[`, `*` and `?` in a folder's name must stand for themselves."""
     return "".join(f"[{sign}]" if sign in "[*?" else sign for sign in path)

@@ -1,0 +1,278 @@
+"""Rollups and views as assets: one step makes them all, on a schedule, and a range of days can be made anew.
+
+The scheduled run brings everything up to what silver holds; it is a run of today's partition, and days that late rows
+have changed are reported beside it. A person who selects days in the web page has these recomputed from silver, with
+the same result. The work itself knows no Dagster: `edge_assets.warehouse.rollups`.
+
+dagster-duckdb's resource is not used: to import it is to import DuckDB, which only the run is to pay for, and it opens
+files for writing, while `edge.duckdb` is never written in its place.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from edge_assets.defs.assets import owner, table_key
+from edge_assets.settings import Settings
+from edge_assets.tables import READINGS, TABLES, Column
+from edge_assets.warehouse.rollups.layout import database_path, folder
+from edge_assets.warehouse.rollups.model import (
+    DEVICE_HEALTH,
+    HEALTH_AT_QUERY,
+    MESSAGES_DAILY,
+    READINGS_1D,
+    READINGS_1M,
+    ROLLUPS,
+    Rollup,
+)
+from edge_assets.warehouse.views import GROUPS, views
+
+if TYPE_CHECKING:
+    from edge_assets.warehouse.rollups.figures import Figures
+    from edge_assets.warehouse.rollups.update import Outcome
+
+JOB = "rollups"
+CHECK = "equal_to_silver"
+
+WORDS = {
+    "readings_1m": "Each measurement by the minute: what a chart of a day draws.",
+    "readings_1h": "Each measurement by the hour: what a chart of a month draws.",
+    "readings_1d": "Each measurement by the day: what a chart of a year draws.",
+    "room_comfort": "How each room was, hour by hour: climate, presence, and a class of comfort.",
+    "energy_daily": "What each meter counted on each day, in kWh, whatever its counter did.",
+    "door_activity": "How often and for how long each door stood open, day by day.",
+    "messages_daily": "How many messages came from each device, and how far apart; device_health learns from it.",
+    "device_health": "Each device's last word, battery, link and usual cadence, and whether it is silent for too long.",
+}
+VIEW_WORDS = {
+    "people": "Views that a person asks for by name.",
+    "grafana": "One view a panel of a dashboard, by the panel's name.",
+}
+SOURCES = {"room_comfort": READINGS_1M, "readings_1h": READINGS_1M, "readings_1d": READINGS_1M}
+ALSO = {
+    "energy_daily": (READINGS_1D,),
+    "door_activity": (READINGS_1D,),
+    "messages_daily": (),
+    "device_health": (READINGS_1D, MESSAGES_DAILY),
+}
+
+
+def rollup_key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(["rollups", name])
+
+
+def view_key(group: str) -> dg.AssetKey:
+    return dg.AssetKey(["views", group])
+
+
+class HowFar(dg.Config):
+    """What a run does besides bringing everything up to date."""
+
+    recompute_selected_days: bool = True
+
+
+def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """UTC days, today among them."""
+    return dg.DailyPartitionsDefinition(start_date=settings.rollups.first_day.isoformat(), end_offset=1)
+
+
+def rollup_specs(settings: Settings) -> list[dg.AssetSpec]:
+    """The rollups, then the groups of views."""
+    return [*(_rollup(settings, rollup) for rollup in ROLLUPS), *(_views(settings, group) for group in GROUPS)]
+
+
+def rollup_assets(settings: Settings) -> dg.AssetsDefinition:
+    """One step that makes them all: the lake is opened once."""
+
+    @dg.multi_asset(
+        name="bring_rollups_up_to_date",
+        specs=rollup_specs(settings),
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def rollups(context: dg.AssetExecutionContext, config: HowFar) -> Iterator[dg.MaterializeResult]:
+        from edge_assets.warehouse.rollups.figures import figures
+        from edge_assets.warehouse.rollups.update import rebuild_days, update
+
+        days = [date.fromisoformat(key) for key in context.partition_keys] if context.has_partition_key_range else []
+        if context.has_partition_key and not days:
+            days = [date.fromisoformat(context.partition_key)]
+
+        def say(line: str) -> None:
+            context.log.info(line)
+
+        outcome = rebuild_days(settings, days, say) if config.recompute_selected_days else update(settings, say)
+        context.log.info(summary(outcome))
+        now = figures(settings)
+        for key in (spec.key for spec in rollup_specs(settings)):  # Dagster wants them in the order of their lineage
+            if key in context.selected_asset_keys:
+                yield dg.MaterializeResult(asset_key=key, metadata=_metadata(settings, key, outcome, now))
+        _report_other_days(context, settings, outcome, days)
+
+    return rollups
+
+
+def summary(outcome: "Outcome") -> str:
+    """One line for a person."""
+    again = f"; all made anew: {outcome.rebuilt}" if outcome.rebuilt else ""
+    return (
+        f"{outcome.buckets:,} minute buckets of {len(outcome.days)} days recomputed, "
+        f"{outcome.bytes_written / 1e3:,.0f} KB written, {outcome.seconds:.1f} s{again}"
+    )
+
+
+def _report_other_days(
+    context: dg.AssetExecutionContext, settings: Settings, outcome: "Outcome", selected: Sequence[date]
+) -> None:
+    """Days besides the run's own that late rows, or a first build, have changed."""
+    first = settings.rollups.first_day
+    others = sorted(day for day in outcome.days - set(selected) if first <= day <= datetime.now(UTC).date())
+    for rollup in ROLLUPS:
+        if rollup is not DEVICE_HEALTH and rollup_key(rollup.name) in context.selected_asset_keys:
+            for day in others:
+                context.log_event(dg.AssetMaterialization(rollup_key(rollup.name), partition=day.isoformat()))
+
+
+def _metadata(settings: Settings, key: dg.AssetKey, outcome: "Outcome", now: dict[str, "Figures"]) -> dict[str, Any]:
+    name = key.path[-1]
+    if key.path[0] == "views":
+        return {"views": sum(view.group == name for view in views()), "bytes written": outcome.published_bytes}
+    written = outcome.written.get(name)
+    found: dict[str, Any] = {
+        "rows written": written.rows if written else 0,
+        "bytes written": written.bytes if written else 0,
+        "files written": written.files if written else 0,
+        "seconds": round(outcome.seconds, 2),
+    }
+    if figures := now.get(name):
+        found |= {"dagster/row_count": figures.rows, "bytes": figures.bytes, "files": figures.files}
+        if figures.latest is not None:
+            found["last bucket"] = str(figures.latest)
+    return found
+
+
+def rollup_job(settings: Settings) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    """The incremental run for all, every few minutes."""
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.groups("rollups", "views") - dg.AssetSelection.all_asset_checks(),
+        executor_def=dg.in_process_executor,
+        description="Brings rollups, views and `edge.duckdb` up to what silver holds now.",
+    )
+    minutes = settings.rollups.update_minutes
+
+    @dg.schedule(
+        name="rollups_regularly",
+        job=job,
+        cron_schedule="0 * * * *" if minutes == 60 else f"*/{minutes} * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Every {minutes} minutes (EDGE_ROLLUPS__UPDATE_MINUTES).",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        today = context.scheduled_execution_time.astimezone(UTC).date()
+        if today < settings.rollups.first_day:
+            return dg.SkipReason(f"the clock says {today}, which is before EDGE_ROLLUPS__FIRST_DAY: is it set?")
+        config = {"ops": {"bring_rollups_up_to_date": {"config": {"recompute_selected_days": False}}}}
+        return dg.RunRequest(partition_key=today.isoformat(), run_config=config)
+
+    return job, schedule  # type: ignore[return-value]
+
+
+def rollup_check(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=rollup_key(READINGS_1M.name),
+        name=CHECK,
+        description="Sampled buckets of minutes, hours and days are what a recompute from silver gives.",
+    )
+    def check() -> dg.AssetCheckResult:
+        from edge_assets.warehouse.rollups.compare import compare
+
+        found = compare(settings)
+        words = f"{found.buckets:,} sampled buckets are what silver gives"
+        if not found.holds:
+            words = (
+                f"{found.differing:,} of {found.buckets:,} sampled buckets differ from silver, one is {found.example}; "
+                "select its day in this asset's partitions and materialize it"
+            )
+        metadata = {"buckets": found.buckets, "differing": found.differing}
+        return dg.AssetCheckResult(passed=found.holds, description=words, metadata=metadata)
+
+    return check
+
+
+def check_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    job = dg.define_asset_job(
+        "check_rollups",
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(rollup_key(READINGS_1M.name), CHECK)),
+        executor_def=dg.in_process_executor,
+        description="Compares sampled buckets with a recompute from silver.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name="check_rollups_regularly",
+        job=job,
+        cron_schedule="47 */6 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    return job, schedule  # type: ignore[return-value]
+
+
+def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:
+    at_query = HEALTH_AT_QUERY if rollup is DEVICE_HEALTH else ()
+    return dg.AssetSpec(
+        rollup_key(rollup.name),
+        deps=_sources(rollup),
+        group_name="rollups",
+        description=f"{WORDS[rollup.name]}\n\nOne row is {rollup.row}.",
+        kinds={"duckdb", "parquet"},
+        owners=[owner(settings)],
+        freshness_policy=_freshness(settings),
+        partitions_def=None if rollup is DEVICE_HEALTH else partitions(settings),
+        metadata={
+            "dagster/uri": str(folder(settings) / "rollups"),
+            "dagster/table_name": rollup.name,
+            "dagster/column_schema": _schema((*rollup.columns, *at_query)),
+            "asked with": f'edge sql "from {rollup.name} limit 10"',
+        },
+    )
+
+
+def _sources(rollup: Rollup) -> list[dg.AssetKey]:
+    if source := SOURCES.get(rollup.name):
+        return [rollup_key(source.name)]
+    rooms = [table_key(table.full_name) for table in TABLES if table.name == "room_telemetry"]
+    silver = [] if rollup is DEVICE_HEALTH else [table_key(READINGS.full_name), *rooms]
+    return [*silver, *(rollup_key(other.name) for other in ALSO.get(rollup.name, ()))]
+
+
+def _views(settings: Settings, group: str) -> dg.AssetSpec:
+    these = [view for view in views() if view.group == group]
+    text = " ".join(view.sql for view in these)
+    named = [rollup for rollup in ROLLUPS if re.search(rf"\b{rollup.name}\b", text)]
+    others = [each for each in GROUPS if each != group and any(v.name in text for v in views() if v.group == each)]
+    lines = "\n".join(f"- `{view.name}`: {view.description}" for view in these)
+    return dg.AssetSpec(
+        view_key(group),
+        deps=[*(rollup_key(rollup.name) for rollup in named), *map(view_key, others)],
+        group_name="views",
+        description=f"{VIEW_WORDS[group]}\n\n{lines}",
+        kinds={"duckdb", "view"},
+        owners=[owner(settings)],
+        freshness_policy=_freshness(settings),
+        metadata={"dagster/uri": str(database_path(settings)), "views": ", ".join(view.name for view in these)},
+    )
+
+
+def _schema(columns: Sequence[Column]) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.type, c.description) for c in columns])
+
+
+def _freshness(settings: Settings) -> dg.FreshnessPolicy:
+    """One run missed, and a run may take its time; or an hour without any."""
+    every = timedelta(minutes=settings.rollups.update_minutes)
+    return dg.FreshnessPolicy.time_window(
+        warn_window=every * 2 + timedelta(minutes=5), fail_window=every * 3 + timedelta(minutes=30)
+    )

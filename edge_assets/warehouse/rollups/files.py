@@ -1,0 +1,57 @@
+"""Reading files of rollups, and rewriting one: aside, forced to the disk, then in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_assets.warehouse.duck_types import from_spark, quoted, text
+from edge_assets.warehouse.lake import not_a_pattern
+from edge_assets.warehouse.rollups.layout import into_place
+from edge_assets.warehouse.rollups.model import Rollup
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+ROW_GROUP = 20_480
+"""few rows: a chart of one series reads one or two groups"""
+
+
+def empty(rollup: Rollup) -> str:
+    """A SELECT of the rollup's columns and no rows."""
+    columns = (f"CAST(NULL AS {from_spark(column.type)}) AS {quoted(column.name)}" for column in rollup.columns)
+    return f"SELECT {', '.join(columns)} WHERE false"
+
+
+def scan(rollup: Rollup, paths: Iterable[Path]) -> str:
+    """A SELECT of the files' rows; those that are not there have none."""
+    there = [text(not_a_pattern(str(path))) for path in paths if path.exists()]
+    return f"SELECT * FROM read_parquet([{', '.join(there)}], hive_partitioning = false)" if there else empty(rollup)
+
+
+def scan_folder(folder: Path) -> str:
+    """A SELECT of the rows of all files in a folder, whichever there are when it is asked."""
+    pattern = text(f"{not_a_pattern(str(folder))}/*.parquet")
+    return f"SELECT * FROM read_parquet({pattern}, hive_partitioning = false)"
+
+
+def rewrite(opened: DuckDBPyConnection, rollup: Rollup, path: Path, select: str) -> tuple[int, int]:
+    """Let a file hold what `select` gives, which may read the file itself. Returns (rows, bytes) written.
+
+    Nothing is written where there would be no rows and is no file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.aside")
+    columns = ", ".join(f"CAST({quoted(c.name)} AS {from_spark(c.type)}) AS {quoted(c.name)}" for c in rollup.columns)
+    counted = opened.execute(
+        f"COPY (SELECT {columns} FROM ({select}) ORDER BY {', '.join(map(quoted, rollup.order))}) "
+        f"TO {text(str(aside))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+    ).fetchone()
+    rows = counted[0] if counted else 0
+    if not rows and not path.exists():
+        aside.unlink()
+        return 0, 0
+    size = aside.stat().st_size
+    into_place(aside, path)
+    return rows, size

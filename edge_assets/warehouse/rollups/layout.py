@@ -1,0 +1,169 @@
+"""Where the rollups' files lie, which of them holds a bucket, and the state file.
+
+    EDGE_HOME/warehouse/rollups/<generation>/<rollup>/<tier>/<unit>.parquet
+    EDGE_HOME/warehouse/rollups.json     the state: what has been processed; replaced last
+    EDGE_HOME/warehouse/edge.duckdb      what readers open; see `publish`
+
+A bucket lies in the largest tier that is closed for it. What is closed follows from one time, the horizon: the latest
+event time that was seen, less an hour. Days before the horizon's are closed; months and years two days after their end.
+A full rebuild writes a new generation, so that readers keep the old one until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from edge_assets.errors import LakeError
+from edge_assets.settings import Settings
+from edge_assets.warehouse.rollups import times
+from edge_assets.warehouse.rollups.model import Rollup
+
+FORMAT = 1
+OPEN_FOR = timedelta(hours=1)
+"""so long after its end a day is still open: what comes late mostly comes within it"""
+SETTLE = timedelta(days=2)
+"""so long after its end a month or a year is still in smaller files"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far one table's log has been processed: the version, and a mark of that commit by which it is known again."""
+
+    version: int
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    generation: str = "1"
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """by the table's full name; a table that was not there is not in it"""
+    latest: str | None = None
+    """the latest event time seen (ISO), never later than the clock"""
+    closed_at: float = 0.0
+    """when files were last merged (seconds since 1970): what they replaced is deleted an hour later"""
+    building_from: str | None = None
+    """a first build was stopped: the day (ISO) to go on with"""
+    format: int = FORMAT
+
+    @property
+    def horizon(self) -> datetime:
+        return datetime.fromisoformat(self.latest) - OPEN_FOR if self.latest else times.EARLIEST
+
+    def closed_until(self, tier: str) -> datetime:
+        """Buckets before this time lie in files of this tier, or of a larger one."""
+        settled = max(self.horizon - SETTLE, times.EARLIEST)
+        return times.floor(self.horizon if tier == "day" else settled, tier)
+
+    def reaching(self, latest: datetime) -> State:
+        """The same, with event times up to `latest` seen."""
+        known = datetime.fromisoformat(self.latest) if self.latest else times.EARLIEST
+        return replace(self, latest=max(known, latest.astimezone(UTC)).isoformat())
+
+
+def folder(settings: Settings) -> Path:
+    return settings.home / "warehouse"
+
+
+def database_path(settings: Settings) -> Path:
+    return folder(settings) / "edge.duckdb"
+
+
+def state_path(settings: Settings) -> Path:
+    return folder(settings) / "rollups.json"
+
+
+def read_state(settings: Settings) -> State | None:
+    """The state; None where there is none yet, or where it is of another format and all is to be made anew."""
+    try:
+        raw: dict[str, Any] = json.loads(state_path(settings).read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise LakeError(
+            f"reading {state_path(settings)}: it is no JSON ({error}); delete it, and the next update rebuilds all"
+        ) from error
+    if raw.get("format") != FORMAT:
+        return None
+    return State(**{**raw, "seen": {name: Seen(**seen) for name, seen in raw["seen"].items()}})
+
+
+def write_state(settings: Settings, state: State) -> int:
+    """Replace the state; returns the bytes written."""
+    text = json.dumps(asdict(state), indent=1)
+    path = state_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.aside")
+    aside.write_text(text)
+    into_place(aside, path)
+    return len(text)
+
+
+def into_place(aside: Path, path: Path) -> None:
+    """Force a finished file to the disk and let it take its place; a reader sees the old one or the new one."""
+    descriptor = os.open(aside, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    aside.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Layout:
+    """The files of one state: which file holds a bucket, and which files there are."""
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        self.state = state
+        self._folder = folder(settings) / "rollups" / state.generation
+
+    def tier_folder(self, rollup: Rollup, tier: str) -> Path:
+        return self._folder / rollup.name / tier
+
+    def path(self, rollup: Rollup, tier: str, unit: str) -> Path:
+        return self.tier_folder(rollup, tier) / f"{unit}.parquet"
+
+    def place(self, rollup: Rollup, at: datetime) -> tuple[str, str]:
+        """(tier, unit) of the file that a bucket at this time lies in."""
+        for tier in reversed(rollup.tiers[1:]):
+            if at < self.state.closed_until(tier):
+                return tier, times.unit_name(at, tier)
+        return rollup.tiers[0], times.unit_name(at, rollup.tiers[0])
+
+    def spans(self, rollup: Rollup) -> Iterator[tuple[str, datetime, datetime]]:
+        """(tier, from, until) of each tier: between these times its files are those that count."""
+        low = times.EARLIEST
+        for tier in reversed(rollup.tiers):
+            high = self.state.closed_until(tier) if tier != rollup.tiers[0] else times.LATEST
+            if tier == rollup.tiers[0] and rollup.from_minutes is not None:
+                high = self.state.closed_until("day")
+            yield tier, low, max(low, high)
+            low = max(low, high)
+
+    def units(self, rollup: Rollup, tier: str) -> list[str]:
+        """The units that there are files of."""
+        found = self.tier_folder(rollup, tier)
+        return sorted(path.stem for path in found.glob("*.parquet")) if found.is_dir() else []
+
+    def files(self, rollup: Rollup, low: datetime, high: datetime) -> list[Path]:
+        """The files that hold the buckets between two times."""
+        found = []
+        for tier, start, end in self.spans(rollup):
+            begin, until = max(low, start), min(high, end)
+            if begin >= until:
+                continue
+            for unit in self.units(rollup, tier):
+                at = times.unit_start(unit, tier)
+                if at < until and times.after(at, tier) > begin:
+                    found.append(self.path(rollup, tier, unit))
+        return found

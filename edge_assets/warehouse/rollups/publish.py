@@ -1,0 +1,115 @@
+"""`EDGE_HOME/warehouse/edge.duckdb`: built aside and swapped in, for any number of readers at any moment.
+
+It holds no rollup's rows, but views over their files, so that its size does not depend on how much history there is. A
+reader opens it read-only, and keeps what it has opened while the next one takes its place; what was merged meanwhile
+stays for an hour. Views of people and of dashboards are the files in `edge_assets/warehouse/views`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_assets.settings import Settings
+from edge_assets.warehouse.duck_types import quoted, text
+from edge_assets.warehouse.rollups import buckets, files, times
+from edge_assets.warehouse.rollups.layout import Layout, State, database_path, into_place
+from edge_assets.warehouse.rollups.measurements import nothing
+from edge_assets.warehouse.rollups.model import DEVICE_HEALTH, READINGS_1M, ROLLUPS, Rollup
+from edge_assets.warehouse.rollups.silver import Silver
+from edge_assets.warehouse.views import views
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+CATALOG = "edge"
+"""the name that DuckDB gives the file when it is opened; attached, it must have the same, as its views refer to it"""
+
+RECENT = timedelta(days=2)
+"""measurements of so many days are in the file; `edge sql` shows them all"""
+
+SILENT_AFTER = 2
+SILENT_SECONDS = 600
+
+
+def publish(settings: Settings, state: State) -> int:
+    """Build the file for a state and let it take the place of the one before. Returns its size in bytes."""
+    import duckdb
+
+    path = database_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.aside")
+    aside.unlink(missing_ok=True)
+    with duckdb.connect() as opened:
+        # DuckDB's own block size makes half a megabyte of a few views.
+        opened.execute(
+            f"SET TimeZone = 'UTC'; ATTACH {text(str(aside))} AS {CATALOG} (BLOCK_SIZE 16384); USE {CATALOG}"
+        )
+        _fill(opened, settings, state)
+        opened.execute(f"USE memory; DETACH {CATALOG}")
+    size = aside.stat().st_size
+    into_place(aside, path)
+    return size
+
+
+def _fill(opened: DuckDBPyConnection, settings: Settings, state: State) -> None:
+    layout = Layout(settings, state)
+    for rollup in ROLLUPS:
+        select = _health(layout) if rollup is DEVICE_HEALTH else rows(layout, rollup)
+        opened.execute(f"CREATE VIEW {rollup.name} AS {select}")
+    opened.execute(f"CREATE VIEW measurements AS {_recent(settings, state)}")
+    opened.execute(
+        "CREATE TABLE settings AS SELECT ?::VARCHAR AS site, ?::DOUBLE AS energy_price_per_kwh, ?::VARCHAR AS currency",
+        [settings.site, settings.rollups.energy_price_per_kwh, settings.rollups.currency],
+    )
+    for view in views():
+        opened.execute(f"CREATE VIEW {quoted(view.name)} AS {view.sql}")
+        opened.execute(f"COMMENT ON VIEW {quoted(view.name)} IS {text(view.description)}")
+
+
+def rows(layout: Layout, rollup: Rollup) -> str:
+    """A SELECT of all rows of a rollup: of each tier what is not closed into a larger one."""
+    if rollup.tiers == ("all",):
+        return files.scan(rollup, [layout.path(rollup, "all", "all")])
+    parts = []
+    for tier, low, high in layout.spans(rollup):
+        if low < high and layout.units(rollup, tier):
+            where = f"{rollup.time} >= {_limit(rollup, low)} AND {rollup.time} < {_limit(rollup, high)}"
+            parts.append(f"{files.scan_folder(layout.tier_folder(rollup, tier))} WHERE {where}")
+    if rollup.from_minutes is not None and layout.units(READINGS_1M, "hour"):
+        opened = times.literal(layout.state.closed_until("day"))
+        minutes = f"{files.scan_folder(layout.tier_folder(READINGS_1M, 'hour'))} WHERE bucket >= {opened}"
+        parts.append(f"SELECT * FROM ({buckets.from_minutes(rollup, minutes)})")
+    return " UNION ALL BY NAME ".join(parts) or files.empty(rollup)
+
+
+def _limit(rollup: Rollup, at: datetime) -> str:
+    return times.date_literal(at.date()) if rollup.time == "day" else times.literal(at)
+
+
+def _health(layout: Layout) -> str:
+    silent = "(epoch_us(now()) - epoch_us(last_seen))"
+    patience = f"greatest(coalesce(cadence_p95_seconds, 0) * {SILENT_AFTER}, {SILENT_SECONDS})"
+    return f"""
+        WITH heard AS (
+            SELECT kind, site, device_id, CAST(sum(n) AS BIGINT) AS messages FROM (
+                SELECT kind, site, device_id, bucket, max(n) AS n FROM readings_1m
+                WHERE bucket >= now() - INTERVAL 24 HOUR GROUP BY ALL) GROUP BY ALL
+        )
+        SELECT h.*, coalesce(heard.messages, 0) AS messages_last_day, {silent} / 1e6 AS silent_seconds,
+            {silent} > {patience} * 1e6 AS silent
+        FROM ({rows(layout, DEVICE_HEALTH)}) h LEFT JOIN heard USING (kind, site, device_id)"""
+
+
+def _recent(settings: Settings, state: State) -> str:
+    if not state.latest:
+        return nothing()
+    end = state.horizon + RECENT
+    return Silver(settings).between(times.floor(state.horizon - RECENT, "day"), end)
+
+
+def reader(settings: Settings) -> Path | None:
+    """The file for readers; None before the first update."""
+    path = database_path(settings)
+    return path if path.exists() else None

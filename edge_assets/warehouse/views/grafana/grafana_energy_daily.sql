@@ -1,0 +1,3 @@
+-- Panel "Energy per day": kWh by device and UTC day.
+SELECT make_timestamptz(epoch_us(day)) AS time, device_name AS device, energy_kwh, resets, device_id
+FROM energy_daily
