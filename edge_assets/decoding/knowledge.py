@@ -6,7 +6,7 @@ The records that teach it are described in `edge_assets.log_record`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,20 @@ class Knowledge:
     """boot → microseconds from its monotonic clock to the true time"""
     bad_registry: frozenset[tuple[str, int, int]] = frozenset()
     """positions (log_id, partition, offset) of registry records that are not what they should be"""
+
+    def from_here(self, positions: Mapping[tuple[str, int], int]) -> Knowledge:
+        """What of it concerns records at or behind `positions`: (log_id, partition) → offset.
+
+        Of the barriers before it only the newest counts, for it fences all that the others do. What decoding is told
+        becomes part of a plan that is made for each batch, and ten rooms have ten topics with barriers of their own.
+        """
+        newest: dict[tuple[str, int, str], Fence] = {}
+        behind = []
+        for fence in sorted(self.fences, key=lambda fence: fence.kafka_offset):
+            place = (fence.log_id, fence.kafka_partition)
+            if fence.kafka_offset < positions.get(place, 0):
+                newest[(*place, fence.bridge)] = fence
+            else:
+                behind.append(fence)
+        bad = frozenset(at for at in self.bad_registry if at[2] >= positions.get(at[:2], 0))
+        return replace(self, fences=(*newest.values(), *behind), bad_registry=bad)

@@ -126,7 +126,8 @@ class BatchWriter:
         """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read up to three times."""
         knowledge = self.note.knowledge
         note = replace(self.note, batch=self.note.batch + 1)
-        with self._decoded(records, knowledge) as (decoded, summary):
+        here = {(log_id, partition): offset for (log_id, _, partition), offset in note.positions.items()}
+        with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
             if not summary.teaching:
                 return self._commit(decoded, summary, note)
         registry, knowledge = self._learn(records, knowledge)
@@ -134,7 +135,7 @@ class BatchWriter:
             version = self._lake.write_registry(registry, self._settings.site, note)
             self._know(registry)
             note = replace(note, registry_version=version)
-        with self._decoded(records, knowledge) as (decoded, summary):
+        with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
             summary = self._commit(decoded, summary, replace(note, knowledge=knowledge))
         self.resolve_pending()
         return summary

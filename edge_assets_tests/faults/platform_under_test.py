@@ -25,7 +25,7 @@ from edge_assets.settings import Settings
 
 
 class Publisher:
-    """Publishes, QoS 1, two kinds of messages in turn: one counts, the other says the same each time."""
+    """Publishes, QoS 1, in turn: a count as a Zigbee device, as a bare topic and as a room; and always the same."""
 
     def __init__(self, settings: Settings, per_second: float = 50) -> None:
         from paho.mqtt.client import Client
@@ -52,6 +52,8 @@ class Publisher:
     def _publish(self) -> None:
         while not self._stop.wait(self._interval):
             self._client.publish("zigbee2mqtt/counter", json.dumps({"seq": self.sent}), qos=1)
+            self._client.publish("pico/seq/counter", str(self.sent), qos=1)
+            self._client.publish("building/Lab 1/telemetry", json.dumps({"co2_ppm": self.sent}), qos=1)
             last = self._client.publish("zigbee2mqtt/constant", '{"contact":true}', qos=1)
             self.sent += 1
             last.wait_for_publish(60)
