@@ -78,8 +78,7 @@ def test_a_first_build_goes_on_where_it_was_killed(settings: Settings, after: bo
     assert_equal_to_a_recompute(settings)
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_an_update_that_closes_a_day_is_done_again(settings: Settings, after: bool) -> None:
+def test_an_update_that_closes_a_day_is_done_again(settings: Settings) -> None:
     """The killed runs recompute late rows, the open day and a day that closes, over a month's end."""
     write(settings, READINGS, rows(30 * 24 - 40, 40))
     update(settings)
@@ -87,7 +86,7 @@ def test_an_update_that_closes_a_day_is_done_again(settings: Settings, after: bo
     write(settings, READINGS, [reading(9_999, "temperature", value=5.0, unit="°C", event_time=AT + 29 * DAY)])
     for number in range(MOST_WRITES):
         try:
-            with killed_at_write(number, after):
+            with killed_at_write(number, after=False):
                 update(settings)
         except Killed:
             # Whatever was written: no bucket is there twice, and a reader is told no error.
@@ -110,14 +109,16 @@ def test_what_arrives_between_a_death_and_the_next_run_is_not_forgotten(settings
     assert_equal_to_a_recompute(settings)
 
 
-def test_a_state_that_is_torn_says_what_to_do(settings: Settings) -> None:
-    from edge_assets.errors import LakeError
-
-    write(settings, READINGS, rows(0, 3))
+@pytest.mark.parametrize("left", [None, "", "{", '{"format": 0}'])
+def test_a_state_that_is_lost_or_torn_means_a_rebuild_beside_the_old_files(
+    settings: Settings, left: str | None
+) -> None:
+    write(settings, READINGS, rows(0, 30))
     update(settings)
-    layout.state_path(settings).write_text("{")
-    with pytest.raises(LakeError, match="delete it"):
-        update(settings)
-    layout.state_path(settings).unlink()
-    update(settings)
+    if left is None:
+        layout.state_path(settings).unlink()
+    else:
+        layout.state_path(settings).write_text(left)
+    write(settings, READINGS, rows(20, 3), mode="overwrite")
+    assert update(settings).rebuilt
     assert_equal_to_a_recompute(settings)

@@ -38,7 +38,7 @@ class Told:
 
 def by_day(settings: Settings, rollup: str, column: str) -> dict[int, Any]:
     """Day of March → value."""
-    return {key[0].day: row[column] for key, row in sorted(told(settings, rollup).items())}
+    return {key[0].day: round(row[column], 6) for key, row in sorted(told(settings, rollup).items())}
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,7 @@ def test_energy_in_watt_hours_and_over_days_of_silence(settings: Settings) -> No
     say((13 + 24 * 9, 3_700))
     assert by_day(settings, "energy_daily", "energy_kwh") == {1: 0.5, 2: 0.2, 11: 2.0}
     say((-24, 700), (8, 1_600))  # late: the day before, and between two that are known
-    assert {day: round(v, 6) for day, v in by_day(settings, "energy_daily", "energy_kwh").items()} == {
-        28: 0.0,
-        1: 0.9,
-        2: 0.1,
-        11: 2.0,
-    }
+    assert by_day(settings, "energy_daily", "energy_kwh") == {28: 0.0, 1: 0.9, 2: 0.1, 11: 2.0}
 
 
 def test_a_counter_that_changes_its_unit_goes_on(settings: Settings) -> None:
