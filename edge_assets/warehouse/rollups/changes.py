@@ -115,8 +115,8 @@ def _actions(path: Path) -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
                 except ValueError as error:
                     raise LakeError(
-                        f"reading {path}: expected a commit of Delta's log, got a line that is no JSON; the stream writer "
-                        "mends it when it starts"
+                        f"reading {path}: expected a commit of Delta's log, got a line that is no JSON; the stream "
+                        "writer mends it when it starts"
                     ) from error
 
 
