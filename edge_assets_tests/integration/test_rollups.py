@@ -129,8 +129,12 @@ def test_nothing_there_yet_is_empty_and_no_error(settings: Settings) -> None:
     assert told(settings, "readings_1m") == {} and told(settings, "device_health") == {}
 
 
-def test_whatever_happens_to_silver_each_bucket_is_a_recompute(settings: Settings, house: House) -> None:
+@pytest.mark.parametrize(
+    ("seed", "rounds"), [(1, 8), *(pytest.param(seed, 24, marks=pytest.mark.slow) for seed in range(2, 8))]
+)
+def test_whatever_happens_to_silver_each_bucket_is_a_recompute(settings: Settings, seed: int, rounds: int) -> None:
     """Days of appends, late rows, merges, deletions, replaced days, joined files, a table of rooms that comes late."""
+    house = House(settings, seed)
 
     def live() -> None:
         house.append(house.rows(40, house.now - 20 * MINUTE, house.now))
@@ -165,12 +169,12 @@ def test_whatever_happens_to_silver_each_bucket_is_a_recompute(settings: Setting
     update(settings)
     assert_equal_to_a_recompute(settings)
     happenings: list[Callable[[], None]] = [live, live, late, resolve, delete, replace_a_day, merge, join_files, rooms]
-    for number in range(24):
-        house.later(house.random.choice([10 * MINUTE, 2 * HOUR, 20 * HOUR]) if number != 15 else 29 * DAY)
+    for number in range(rounds):
+        house.later(house.random.choice([10 * MINUTE, 2 * HOUR, 20 * HOUR]) if number != rounds // 2 else 29 * DAY)
         for happening in house.random.sample(happenings, house.random.randint(1, 3)):
             happening()
         update(settings)
-        if number % 3 == 2:
+        if number % 3 == 2 or number == rounds - 1:
             assert_equal_to_a_recompute(settings)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from edge_assets.errors import LakeError
 from edge_assets.warehouse.rollups.layout import Seen
 
 STATISTICS_ROUNDED = timedelta(seconds=1)
@@ -110,7 +111,13 @@ def _actions(path: Path) -> Iterator[dict[str, Any]]:
     with path.open() as lines:
         for line in lines:
             if line.strip():
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise LakeError(
+                        f"reading {path}: expected a commit of Delta's log, got a line that is no JSON; the stream "
+                        "writer mends it when it starts"
+                    ) from error
 
 
 def _changed(table: Path, about: dict[str, Any]) -> Changed:

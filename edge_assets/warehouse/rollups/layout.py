@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
 from edge_assets.warehouse.rollups import times
 from edge_assets.warehouse.rollups.model import Rollup
@@ -80,18 +79,21 @@ def state_path(settings: Settings) -> Path:
 
 
 def read_state(settings: Settings) -> State | None:
-    """The state; None where there is none yet, or where it is of another format and all is to be made anew."""
+    """The state; None where there is none that can be used, and all is to be made anew."""
     try:
         raw: dict[str, Any] = json.loads(state_path(settings).read_text())
-    except FileNotFoundError:
+        if raw["format"] != FORMAT:
+            return None
+        return State(**{**raw, "seen": {name: Seen(**seen) for name, seen in raw["seen"].items()}})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    except ValueError as error:
-        raise LakeError(
-            f"reading {state_path(settings)}: it is no JSON ({error}); delete it, and the next update rebuilds all"
-        ) from error
-    if raw.get("format") != FORMAT:
-        return None
-    return State(**{**raw, "seen": {name: Seen(**seen) for name, seen in raw["seen"].items()}})
+
+
+def next_generation(settings: Settings) -> str:
+    """A number that no generation on the disk has."""
+    generations = folder(settings) / "rollups"
+    known = [int(path.name) for path in generations.iterdir() if path.name.isdecimal()] if generations.is_dir() else []
+    return str(max(known, default=0) + 1)
 
 
 def write_state(settings: Settings, state: State) -> int:

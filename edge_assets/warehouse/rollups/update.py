@@ -33,6 +33,7 @@ from edge_assets.warehouse.rollups.layout import (
     OPEN_FOR,
     State,
     database_path,
+    next_generation,
     read_state,
     write_state,
 )
@@ -149,7 +150,7 @@ class _Run:
     def go(self, days: Iterable[date], anew: str | None) -> None:
         state = read_state(self._settings)
         if state is None or anew:
-            state = self._begin_anew(state, anew or "there are none yet")
+            state = self._begin_anew(anew or "there is no state of an earlier run")
         if state.building_from:
             state = self._build(state)
         clean(self._settings, state)
@@ -157,7 +158,7 @@ class _Run:
             self._step(state, days)
         except LogGone as gone:
             self._progress(f"rollups: {gone}; everything is made anew")
-            self._build(self._begin_anew(state, str(gone)))
+            self._build(self._begin_anew(str(gone)))
 
     def _step(self, state: State, days: Iterable[date]) -> None:
         news = {name: self._news(state, name) for name in there(self._settings)}
@@ -209,8 +210,8 @@ class _Run:
                 raise LogGone(f"{file.path} is gone, and its log does not say which times it held")
         return found
 
-    def _begin_anew(self, state: State | None, why: str) -> State:
-        generation = str(int(state.generation) + 1) if state else "1"
+    def _begin_anew(self, why: str) -> State:
+        generation = next_generation(self._settings)
         self._outcome.rebuilt = why
         seen = {_full(name): changes.latest(table_path(self._settings, name)) for name in there(self._settings)}
         new = State(generation, seen, building_from=date.min.isoformat())
