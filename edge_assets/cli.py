@@ -296,13 +296,14 @@ def redrive(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint, start, query or rollup")],
+    seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
     """Measure, beside a reference of the same run. Makes a platform of its own where it needs one."""
     from edge_assets.bench import run
 
-    found = run(name, _settings(profile))
+    found = run(name, _settings(profile), seconds)
     print(_json(found) if as_json else "\n".join(_figures(found)))
 
 

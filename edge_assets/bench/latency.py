@@ -8,7 +8,6 @@ reference of the same run: the same messages from the broker to another MQTT cli
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import time
@@ -23,20 +22,20 @@ from edge_assets.settings import Settings
 from edge_assets.stream.durability import commits
 
 MESSAGES_PER_SECOND = 30
-SECONDS = float(os.environ.get("EDGE_BENCH_SECONDS") or 600)
+SECONDS = 600.0
 WARM_UP_SECONDS = 30
 TOPIC = "zigbee2mqtt/bench"
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings, seconds: float = SECONDS) -> dict[str, Any]:
     """Milliseconds, as p50, p95 and max, at each trigger."""
-    found: dict[str, Any] = {"messages_per_second": MESSAGES_PER_SECOND, "seconds_each": SECONDS}
+    found: dict[str, Any] = {"messages_per_second": MESSAGES_PER_SECOND, "seconds_each": seconds}
     for trigger in sorted({1.0, settings.stream.trigger_seconds}):
-        found[f"trigger_{trigger:g}_s"] = _measure(settings, trigger)
+        found[f"trigger_{trigger:g}_s"] = _measure(settings, trigger, seconds)
     return found
 
 
-def _measure(settings: Settings, trigger: float) -> dict[str, Any]:
+def _measure(settings: Settings, trigger: float, seconds: float) -> dict[str, Any]:
     stream = settings.stream.model_copy(update={"trigger_seconds": trigger})
     simulators = settings.simulators.model_copy(update={"enabled": False})
     own = whole_platform.own_settings(settings, f"latency_{trigger:g}")
@@ -45,7 +44,7 @@ def _measure(settings: Settings, trigger: float) -> dict[str, Any]:
     with whole_platform.running(own):
         resolved = endpoints.remembered(own)
         wait_for_services(own)
-        echoes = _publish(resolved)
+        echoes = _publish(resolved, seconds)
         _wait_for_batches(own, trigger)
     latencies = sorted(_latencies(own.lake_path / "silver" / "readings", WARM_UP_SECONDS * MESSAGES_PER_SECOND))
     shutil.rmtree(own.home)
@@ -60,7 +59,7 @@ def wait_for_services(settings: Settings, seconds: float = 180) -> None:
         time.sleep(0.5)
 
 
-def _publish(settings: Settings) -> list[float]:
+def _publish(settings: Settings, seconds: float) -> list[float]:
     """Publish for the set time. Returns the milliseconds after which another client had each message."""
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
@@ -72,7 +71,7 @@ def _publish(settings: Settings) -> list[float]:
     client.subscribe(TOPIC, qos=1)
     client.loop_start()
     begun = time.monotonic()
-    for number in range(int((SECONDS + WARM_UP_SECONDS) * MESSAGES_PER_SECOND)):
+    for number in range(int((seconds + WARM_UP_SECONDS) * MESSAGES_PER_SECOND)):
         time.sleep(max(0.0, begun + number / MESSAGES_PER_SECOND - time.monotonic()))
         client.publish(TOPIC, json.dumps({"sent_us": time.time_ns() // 1_000, "number": number}), qos=1)
     time.sleep(1)
