@@ -18,7 +18,7 @@ from edge_assets.platform.process import Process
 from edge_assets.settings import BridgeSettings, Route, Settings, load_settings
 
 CI = os.environ.get("CI") == "true"
-SAMPLE_DATA = Path(os.environ.get("EDGE_SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+SAMPLE_DATA = Path(os.environ.get("SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def mosquitto(settings: Settings) -> Iterator[Mosquitto]:
 
 @pytest.fixture(scope="session")
 def sample_data() -> Path:
-    """The folder of third-party recordings, where it is there (EDGE_SAMPLE_DATA, or `shared/data` beside us)."""
+    """The folder of third-party recordings, where it is there (SAMPLE_DATA, or `shared/data` beside us)."""
     if not SAMPLE_DATA.is_dir():
-        pytest.skip(f"no sample data in {SAMPLE_DATA}; EDGE_SAMPLE_DATA says where it is")
+        pytest.skip(f"no sample data in {SAMPLE_DATA}; SAMPLE_DATA says where it is")
     return SAMPLE_DATA
 
 
