@@ -21,6 +21,7 @@ from functools import partial
 
 import pytest
 
+from edge_assets.service import read_status
 from edge_assets.settings import Settings
 from edge_assets_tests.conftest import Mosquitto
 from edge_assets_tests.faults.platform_under_test import Platform, Publisher, until
@@ -69,6 +70,8 @@ def test_nothing_is_lost_and_nothing_is_doubled(platform: Platform) -> None:
     settings = platform.settings
     print(f"\nseed {SEED}, {ROUNDS} rounds")
     until(lambda: platform.pid("bridge") and platform.pid("stream_jvm"), "platform", 300)
+    # Before its first SUBSCRIBE a broker keeps nothing for it.
+    until(lambda: read_status(settings, "bridge").get("connected"), "subscription", 60)
     publisher = Publisher(settings).start()
     for step in plan(SEED, ROUNDS):
         time.sleep(step.after_seconds)
