@@ -1,14 +1,14 @@
 """Kafka → Delta: the stream writer, the only one to commit to the lake.
 
-    loop         its life: mend, recover, read the log from where the tables stand, until told to stop
-    session      the Spark session: one small JVM, and the lock that proves that it is the only one
-    source       Kafka as Spark reads it: where to begin, and a record in columns
-    batch        one batch, from records to commits
-    decode       the contract (`edge_assets.decoding`) as SQL over many records at once
-    control      records that teach: descriptions of devices, barriers, clocks
-    registry     the devices as Spark joins with them
-    lake         the tables: commits that happen once, and what each says of itself
-    durability   what a power cut may cost, and how a torn table is made whole
-    maintenance  joining small files, dropping what was replaced long ago
-    requests     how others ask for work on tables that only the writer may commit to
+loop         its life: mend, recover, read the log from where the tables stand, until told to stop
+session      the Spark session: one small JVM, and the lock that proves that it is the only one
+source       Kafka as Spark reads it: where to begin, and a record in columns
+batch        one batch, from records to commits
+decode       the contract (`edge_assets.decoding`) as SQL over many records at once
+control      records that teach: descriptions of devices, barriers, clocks
+registry     the devices as Spark joins with them
+lake         the tables: commits that happen once, and what each says of itself
+durability   what a power cut may cost, and how a torn table is made whole
+maintenance  joining small files, dropping what was replaced long ago
+requests     how others ask for work on tables that only the writer may commit to
 """
