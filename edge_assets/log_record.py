@@ -20,6 +20,7 @@ Keys that begin with `$edge/` are the platform's own: an MQTT wildcard never mat
   "away_since_us"}`.
 - `CLOCK_KEY`: written once when the machine's clock is set after a start without one. Value: JSON `{"boot",
   "offset_us"}`: the true time of a record with `sync=0` and this boot is `mono + offset_us`.
+- `LOST_KEY`: stands at an offset whose record the log has lost in a power cut, and the tables have not.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ VERSION = 1
 CONTROL_PREFIX = "$edge/"
 BARRIER_KEY = "$edge/bridge"
 CLOCK_KEY = "$edge/clock"
+LOST_KEY = "$edge/lost"
 
 
 @dataclass(frozen=True, slots=True)

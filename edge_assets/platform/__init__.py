@@ -6,6 +6,7 @@ process        one long-lived child process
 endpoints      ports that were left open, chosen once and remembered
 broker         the embedded MQTT broker: mosquitto, or amqtt_broker where none can be had
 log            the embedded Kafka, and what everyone needs to speak to any Kafka
+log_repair     what a power cut took of the log, and the tables have: filled up
 java, jars     what pip cannot bring, fetched once and verified
 status         what runs and where
 doctor         what the platform needs, checked

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_assets.errors import PlatformError
-from edge_assets.platform import broker, endpoints, log, process
+from edge_assets.errors import EdgeError, PlatformError
+from edge_assets.platform import broker, endpoints, log, log_repair, process
 from edge_assets.platform.broker import Engine
 from edge_assets.platform.process import Process
 from edge_assets.settings import Settings
@@ -97,9 +97,18 @@ def _kafka(settings: Settings) -> Part:
     return Part(
         log.NAME,
         lambda: log.launch(settings),
-        lambda running: log.wait_until_up(settings, running),
+        lambda running: _wait_for_kafka(settings, running),
         log.STOP_SECONDS,
     )
+
+
+def _wait_for_kafka(settings: Settings, running: Process) -> None:
+    """The bridge starts only after it: so nobody writes to the log while it is filled up."""
+    log.wait_until_up(settings, running)
+    try:
+        log_repair.fill_up(settings)
+    except EdgeError as error:
+        raise PlatformError(str(error)) from error
 
 
 def _code(settings: Settings) -> Part:

@@ -120,21 +120,26 @@ class Tear:
 
 def tears(lake: Path) -> list[Tear]:
     """The first torn commit of each table that has one."""
-    bronze = _note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
-    reached = _positions(bronze) if bronze else {}
+    bronze = reached(lake)
     folders = ((table, lake / table.layer / table.name) for table in TABLES)
-    found = ((table, _tear(folder) or _ahead(folder, reached)) for table, folder in folders)
+    found = ((table, _tear(folder) or _ahead(folder, bronze)) for table, folder in folders)
     return [Tear(table, *tear) for table, tear in found if tear]
 
 
-def _ahead(folder: Path, reached: Mapping[Place, int]) -> tuple[int, str] | None:
+def reached(lake: Path) -> dict[Place, int]:
+    """The offset after the last that `bronze.events` holds, for each place, as its newest commit says."""
+    note = _note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+    return _positions(note) if note else {}
+
+
+def _ahead(folder: Path, bronze: Mapping[Place, int]) -> tuple[int, str] | None:
     """The first commit that speaks of records which `bronze.events` does not hold."""
     first = None
     for commit in reversed(commits(folder)[-LOOK_BACK:]):
         note = _note(commit)
         if note is None:
             continue
-        if all(offset <= reached.get(place, 0) for place, offset in _positions(note).items()):
+        if all(offset <= bronze.get(place, 0) for place, offset in _positions(note).items()):
             break
         first = commit.version, "bronze.events has lost the batch that it belongs to"
     return first
