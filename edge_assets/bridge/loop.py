@@ -165,6 +165,8 @@ class Bridge:
         if self._acks.bytes >= HELD_BYTES or pending >= self._max_pending:
             return 0
         ahead = pending + self._mqtt.acknowledged - self._mqtt.confirmed
+        if ahead >= IDENTIFIERS:  # all that can be told apart is remembered: waiting would make nothing surer
+            return self._max_pending - pending
         if ahead >= self._max_ahead:
             self._max_ahead = min(self._max_ahead * 2, IDENTIFIERS)
             self._session.take_further_ahead(self._max_ahead)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 IDENTIFIERS = 65_535
-SHORT_BYTES = 512
+SHORT_BYTES = 32
 WINDOW = 2
 """so many times the records that may be waited for are remembered, those marked `maybe_repeat` not counted"""
 

@@ -128,7 +128,7 @@ def tears(lake: Path) -> list[Tear]:
 
 def reached(lake: Path) -> dict[Place, int]:
     """The offset after the last that `bronze.events` holds, for each place, as its newest commit says."""
-    note = _note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+    note = note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
     return _positions(note) if note else {}
 
 
@@ -207,10 +207,10 @@ def _batch_before(lake: Path, tear: Tear) -> int:
     if before:
         if behind and _note(there[len(before)]):
             return min(behind) - 1
-        newest = _note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+        newest = note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
         if there[-1].version == tear.version and tear.table is not BRONZE_EVENTS and newest:
             return newest["batch"] - 1
-        note = _note_before(folder, tear.version)
+        note = note_before(folder, tear.version)
         if note:
             return note["batch"]
         if before[0].version == 0:
@@ -231,7 +231,7 @@ def _note(commit: Commit) -> dict[str, Any] | None:
         return None
 
 
-def _note_before(folder: Path, version: float = float("inf")) -> dict[str, Any] | None:
+def note_before(folder: Path, version: float = float("inf")) -> dict[str, Any] | None:
     """The newest note of the commits before a version."""
     earlier = (commit for commit in reversed(commits(folder)) if commit.version < version)
     return next(filter(None, map(_note, earlier)), None)

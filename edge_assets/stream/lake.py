@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from edge_assets.stream import durability
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, Table
@@ -164,6 +165,9 @@ class Lake:
 
     def latest_note(self, table: Table) -> Note | None:
         """The newest commit's note; None where the table has none yet (or none within `HISTORY` commits)."""
+        if isinstance(self._path, Path):  # the log's own files: Spark takes a second for each table, at each start
+            note = durability.note_before(self._path / table.layer / table.name)
+            return Note.decode(json.dumps(note)) if note else None
         from delta.tables import DeltaTable
 
         history = DeltaTable.forPath(self._spark, self.location(table)).history(HISTORY)
