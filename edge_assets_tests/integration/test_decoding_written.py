@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from edge_assets.decoding import contract
 from edge_assets.decoding.reference import Decoded, Reading
 from edge_assets.log_record import CLOCK_KEY, HEADER
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
-from edge_assets_tests.decoding_rig import CORPUS, Case, corpus, header, micros, with_base_topics
+from edge_assets_tests.decoding_rig import CORPUS, MORE_ROUTES, Case, corpus, header, micros, with_base_topics
 from edge_assets_tests.stream_rig import table, until, writer
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(600)]
@@ -80,7 +81,8 @@ def test_the_corpus_in_the_tables(settings: Settings, kafka: Settings) -> None:
     """No record of it fails a batch, and pyarrow (which takes no text that is not UTF-8) reads all of it."""
     told = json.loads((CORPUS / "network.json").read_text())
     ours = with_base_topics(settings, [*told["base_topics"], "odd"])
-    ours = ours.model_copy(update={"bridge": settings.bridge})
+    bridge = settings.bridge.model_copy(update={"routes": (*settings.bridge.routes, *MORE_ROUTES)})
+    ours = ours.model_copy(update={"bridge": bridge})
     cases = written_cases()
     assert len(cases) > 300
     write(ours, cases)
@@ -88,7 +90,7 @@ def test_the_corpus_in_the_tables(settings: Settings, kafka: Settings) -> None:
     with writer(ours) as process:
         until(lambda: len(table(ours, "bronze.events")) >= first + len(cases), "all records", process, 300)
         wanted = sum(row["readings"] for row in table(ours, "bronze.events"))
-        until(lambda: len(table(ours, "silver.readings")) >= wanted, "all readings", process, 300)
+        until(lambda: sum(map(len, silver(ours))) >= wanted, "all that they gave", process, 300)
     found = decoded_rows(ours)
     assert sorted(found) == list(range(first + len(cases)))
     for offset, case in enumerate(cases, first):
@@ -109,25 +111,41 @@ def _visible(case: Case, found: Decoded) -> Case:
     """What a record without readings says of its device and time is in no table."""
     of_record = {"outcome", "reason", "readings", "refused", "true_received_at"}
     return (
-        case if found.readings else replace(case, expected={k: v for k, v in case.expected.items() if k in of_record})
+        case
+        if found.readings or found.room
+        else replace(case, expected={k: v for k, v in case.expected.items() if k in of_record})
     )
+
+
+def silver(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Readings, and the messages of rooms."""
+    return table(settings, "silver.readings"), table(settings, "silver.room_telemetry")
 
 
 def decoded_rows(settings: Settings) -> dict[int, Decoded]:
     """offset → what the tables say of the record."""
     readings = defaultdict(list)
-    for row in table(settings, "silver.readings"):
+    of_devices, of_rooms = silver(settings)
+    for row in of_devices:
         readings[row["kafka_offset"]].append(row)
+    rooms = {row["kafka_offset"]: row for row in of_rooms}
+    assert len(rooms) == len(of_rooms)
     found = {}
     for row in table(settings, "bronze.events"):
         mine = readings.pop(row["kafka_offset"], [])
-        assert len(mine) == row["readings"], row["key"]
+        room = rooms.pop(row["kafka_offset"], None)
+        assert len(mine) + (room is not None) == row["readings"], row["key"]
         about = {name: mine[0][name] for name in ("device_id", "device_name", "model", "pending")} if mine else {}
         if mine:
             about["event_time"] = round(mine[0]["event_time"].timestamp() * 1e6)
             about["event_time_source"] = mine[0]["event_time_source"]
+        if room:
+            about |= {"device_id": room["room_id"], "device_name": room["room_id"], "pending": False}
+            about |= {"room": {name: room[name] for name in contract.ROOM_FIELDS}, "quality": room["quality"]}
+            about["event_time"] = round(room["event_time"].timestamp() * 1e6)
+            about["event_time_source"] = room["event_time_source"]
         rows = tuple(Reading(r["measurement"], r["value"], r["text"], r["unit"], r["quality"]) for r in mine)
         received_at = round(row["received_at"].timestamp() * 1e6)
         found[row["kafka_offset"]] = Decoded(row["outcome"], row["reason"], received_at, rows, row["refused"], **about)
-    assert not readings, "no reading without its record"
+    assert not readings and not rooms, "no row without its record"
     return found

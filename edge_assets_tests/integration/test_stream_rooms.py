@@ -73,6 +73,7 @@ def has_more_than(settings: Settings, count: int) -> bool:
     return len(table(settings, "silver.room_telemetry")) > count
 
 
+@pytest.mark.slow  # four starts of Spark; the kills of a whole platform have a room among their sources
 def test_a_room_is_resumed_from_the_tables(settings: Settings, kafka: Settings):
     log = Log(settings)
     for start in (0, 30, 60):
