@@ -90,7 +90,10 @@ class _Writer:
         """A batch that waits for its turn meanwhile is not written: the next query reads it again."""
         with self._turn:
             self._generation += 1
-        query.stop()  # without the turn, for which that batch waits
+        try:
+            query.stop()  # without the turn, for which that batch waits
+        except Exception as error:  # it took too long; nothing can be written by it any more
+            log.warning("stopping the query: %s", str(error).splitlines()[0])
 
     def _new_topics(self) -> set[str]:
         """Topics that have come up since the query began (a room's first message)."""

@@ -157,6 +157,8 @@ def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
         # One process writes, so a plain rename will do: the ways for several start a `readlink` and a `chmod` for each
         # file, and each of those forks the JVM, which took a tenth of a small batch's time.
         "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+        # A query that is stopped in the midst of its start may not hear of it: then the JVM's end is its end.
+        "spark.sql.streaming.stopTimeout": "10s",
         "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming.checkpointing."
         "FileSystemBasedCheckpointFileManager",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

@@ -66,6 +66,7 @@ def test_what_comes_back_downsampled_is_no_room(settings, mosquitto, kafka):
     assert len(records(settings, [of_room(settings, "other")])) == 1
 
 
+@pytest.mark.slow  # the rule is in a unit test
 def test_rooms_without_end_share_one_topic(settings, mosquitto, kafka):
     few = with_settings(settings, bridge={"max_topics": 3})
     sent = said(80)

@@ -297,9 +297,10 @@ def test_a_service_that_dagster_does_not_own_is_ended_first(cockpit: Cockpit) ->
 
 
 ORPHAN = """
-import time
+import signal, time
 from edge_assets.service import service_lock
 from edge_assets.settings import load_settings
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the tests before have left
 with service_lock(load_settings(), "bridge"):
     time.sleep(600)
 """
