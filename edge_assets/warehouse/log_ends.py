@@ -25,11 +25,13 @@ class LogEnds:
     """why Kafka could not be asked; then there are no places"""
 
 
-def ask(settings: Settings) -> LogEnds:
-    """Ask Kafka for the ends of all partitions that the stream writer reads."""
+def ask(settings: Settings, topics: Iterable[str] | None = None) -> LogEnds:
+    """Ask Kafka for the ends of the topics' partitions; without `topics`, of all that the stream writer reads. Those
+    that Kafka does not have are left out."""
     try:
         partitions = log.topics(settings)
-        there = sorted(set(log.read_topics(settings, partitions)) & set(partitions))
+        wanted = log.read_topics(settings, partitions) if topics is None else topics
+        there = sorted(set(wanted) & set(partitions))
         ids = log.log_ids(settings, there) if there else {}
         places = {(ids[topic], topic, number) for topic in there for number in range(partitions[topic])}
         return LogEnds(*_offsets(settings, places))

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from edge_assets.errors import AlreadyRunning, HistoryError, LogError, NotRunning
 from edge_assets.log_record import Header
@@ -205,6 +205,22 @@ def test_with_a_stream_writer_that_is_behind_it_waits_or_says_why(
     status_path(home, "stream_writer").unlink()
     with stream_writer(home):
         assert counts(import_file(home, two, Options(device="attic"))) == (10, 0, 10)
+
+
+def test_what_other_topics_hold_is_not_waited_for(home: Settings, tmp_path: Path) -> None:
+    """Nor does their end stand for that of the imports."""
+    other = str(home.bridge.routes[0].topic)
+    log.ensure_topic(home, other)
+    producer = Producer(log.client_options(home))
+    for _ in range(50):
+        producer.produce(other, b"1", b"zigbee2mqtt/plug")
+    assert producer.flush(10) == 0
+    said: list[str] = []
+    assert import_file(home, history(tmp_path / "attic.csv", 5), Options(), progress=said.append).counts.sent == 5
+    assert not [line for line in said if "waiting" in line]
+    (ledger,) = (home.home / "imports").glob("*.json")
+    (entry,) = json.loads(ledger.read_text())["imports"]
+    assert entry["ends"] == {"0": 5}
 
 
 def test_bad_lines_are_left_out_and_kept(home: Settings, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ class _Import:
                 "start the platform with `edge up`, then import again"
             )
         log.ensure_topic(self._settings, topic)
-        ends = log_ends.ask(self._settings)
+        ends = log_ends.ask(self._settings, [topic])
         if ends.problem:
             raise NotRunning(f"importing {self._examined.path}: {ends.problem}")
         return ends
