@@ -284,7 +284,8 @@ class Bridge:
     def _tell_the_time(self) -> None:
         """The clock was set: one control record lets readers correct what was received before."""
         value = {"boot": self._clock.boot, "offset_us": self._clock.offset_us()}
-        self._out.send_control({next(iter(self._router.kafka_topics(()))): 1}, CLOCK_KEY, value)
+        topics = [*self._router.kafka_topics(()), *self._incarnation.partitions]  # templates alone name none
+        self._out.send_control({topics[0]: 1}, CLOCK_KEY, value)
         log.info("the clock is synchronised")
 
     def _look_for_drops(self, now: float) -> None:
