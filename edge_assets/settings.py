@@ -147,6 +147,11 @@ class BridgeSettings(Section):
         default="dead-letters", description="the Kafka topic for messages over the log's limit"
     )
 
+    @property
+    def patterns(self) -> list[patterns.Pattern]:
+        """Those of bare topics, in the routes' order. Decoders number them so, and their units from -1 down."""
+        return [route.parsed for route in self.routes if route.parsed]
+
 
 class SimulatorSettings(Section):
     enabled: bool = Field(default=True, description="run the simulated devices")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 MEASUREMENT, ROOM = "measurement", "room"
 
@@ -27,6 +28,7 @@ class Pattern:
     names: dict[int, str]
 
     @classmethod
+    @cache
     def parse(cls, text: str) -> Pattern:
         """Raises `ValueError`, in words, where it is none."""
         levels = tuple(text.split("/"))

@@ -170,10 +170,9 @@ class _Topic:
         topic = record.topic.decode("utf-8", "surrogateescape")
         known = (contract.IMPORTED, *settings.stream.base_topics)
         self.base = max((base for base in known if topic.startswith(base + "/")), key=len, default=None)
-        parsed = [route.parsed for route in settings.bridge.routes if route.parsed]
-        fits = [n for n, pattern in enumerate(parsed) if self.base is None and pattern.matches(topic)]
-        self.number = fits[0] if fits else None
-        self.pattern = parsed[fits[0]] if fits else None
+        patterns = settings.bridge.patterns if self.base is None else []
+        self.number = next((n for n, pattern in enumerate(patterns) if pattern.matches(topic)), None)
+        self.pattern = None if self.number is None else patterns[self.number]
         self.levels = topic.split("/")
         self.rest = "" if self.base is None else topic[len(self.base) + 1 :]
         self.is_text = _is_utf8(record.topic) and contract.NOT_TEXT not in topic
@@ -321,7 +320,7 @@ def _depth(value: Any) -> int:
 def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, settings: Settings) -> Decoded:
     base = topic.base or ""
     owner = None if topic.pattern else registry.owner(base, said.device_name, header.received_at)
-    bare = {(number, name): about for number, name, about in bare_properties(settings.bridge.routes)}
+    units = {(number, name): about for number, name, about in bare_properties(settings.bridge.routes)}
     if owner and owner[1].kind == "group":
         return Decoded(IGNORED, "group", header.received_at)
     event_time = _believed(said.last_seen, header.received_at, settings, ever=base == contract.IMPORTED)
@@ -332,8 +331,10 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
     readings, refused = [], 0
     for path, value in _flat(said.properties):
         measurement = _clean(".".join(path)).replace(contract.LEVEL_MARK, ".")
-        about = registry.property(owner[0], measurement) if owner else None
-        about = about if topic.number is None else bare.get((-1 - topic.number, measurement))
+        if topic.number is not None:
+            about = units.get((-1 - topic.number, measurement))
+        else:
+            about = registry.property(owner[0], measurement) if owner else None
         reading = None if _is_unnamed(path) else _reading(measurement, value, about, marks)
         readings += [reading] if reading else []
         refused += reading is None

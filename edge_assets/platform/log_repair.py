@@ -18,11 +18,9 @@ from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
 from edge_assets.stream.durability import reached
 from edge_assets.warehouse import log_ends
+from edge_assets.warehouse.log_ends import Place
 
 FLUSH_SECONDS = 30
-
-Place = tuple[str, str, int]
-"""(log id, Kafka topic, partition)"""
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from edge_assets import log_record
 from edge_assets.decoding import contract
 from edge_assets.decoding.knowledge import Fence, Knowledge
-from edge_assets.decoding.patterns import MEASUREMENT, ROOM, Pattern
+from edge_assets.decoding.patterns import MEASUREMENT, ROOM
 from edge_assets.settings import Settings
 from edge_assets.tables import POSITION, READINGS, ROOM_TELEMETRY
 
@@ -35,7 +35,6 @@ __all__ = [
     "Lookup",
     "counts_of",
     "decode",
-    "patterns_of",
     "properties_of",
     "readings_of",
     "room_counts",
@@ -175,7 +174,7 @@ def _topic(settings: Settings) -> Rules:
     measurement), and its `kind`:
     control, oversize, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
     longest_first = sorted((contract.IMPORTED, *settings.stream.base_topics), key=len, reverse=True)
-    patterns = list(enumerate(patterns_of(settings)))
+    patterns = list(enumerate(settings.bridge.patterns))
     rooms = [f"{number}" for number, pattern in patterns if pattern.level_of(ROOM) is not None]
     measures = {number: pattern.level_of(MEASUREMENT) for number, pattern in patterns}
     bases = " ".join(f"WHEN startswith(key, {text(base + '/')}) THEN {text(base)}" for base in longest_first)
@@ -185,7 +184,7 @@ def _topic(settings: Settings) -> Rules:
     return {
         "base": f"CASE {bases} END",
         "rest": "substr(key, length(base) + 2)",
-        "pattern": _by_number({n: f"key RLIKE {text(f'^{pattern.regex}' + chr(92) + 'z')}" for n, pattern in patterns}),
+        "pattern": _by_number({n: _is("key", f"^{pattern.regex}$") for n, pattern in patterns}),
         "levels": "CASE WHEN pattern IS NOT NULL THEN split(key, '/') END",
         "named": _of_pattern({n: _joined_levels(pattern.device_levels) for n, pattern in patterns}),
         "measures": _of_pattern({n: f"get(levels, {level})" for n, level in measures.items() if level is not None}),
@@ -340,11 +339,6 @@ def _is_one_of(positions: frozenset[tuple[str, int, int]]) -> str:
 
 
 # -- rooms ---------------------------------------------------------------------------------------------------------
-
-
-def patterns_of(settings: Settings) -> list[Pattern]:
-    """The patterns of bare topics, in the routes' order; a registry's lookup numbers them alike, from -1 down."""
-    return [route.parsed for route in settings.bridge.routes if route.parsed]
 
 
 def rooms_of(decoded: DataFrame, settings: Settings) -> DataFrame:

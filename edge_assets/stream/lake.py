@@ -17,14 +17,12 @@ from pyspark.sql import functions as F
 
 from edge_assets.stream import durability
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
+from edge_assets.stream.durability import Place
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-HISTORY = 200
-"""So many commits are searched for the latest note; maintenance writes a few without one."""
 
 PROPERTIES = {
     "delta.checkpointInterval": "50",
@@ -47,9 +45,6 @@ STATISTICS = {
 _TIMES = ("valid_from", "valid_to", "told_at")
 
 _SAME_POSITION = " AND ".join(f"t.{name} = s.{name}" for name in POSITION_COLUMNS)
-
-Place = tuple[str, str, int]
-"""(log id, Kafka topic, partition)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ class Note:
 class Lake:
     """The tables, for writing. One instance per process, one process per lake."""
 
-    def __init__(self, spark: SparkSession, path: Path | str) -> None:
+    def __init__(self, spark: SparkSession, path: Path) -> None:
         self._spark = spark
         self._path = path
 
@@ -164,17 +159,10 @@ class Lake:
         return log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().version()
 
     def latest_note(self, table: Table) -> Note | None:
-        """The newest commit's note; None where the table has none yet (or none within `HISTORY` commits)."""
-        if isinstance(self._path, Path):  # the log's own files: Spark takes a second for each table, at each start
-            note = durability.note_before(self._path / table.layer / table.name)
-            return Note.decode(json.dumps(note)) if note else None
-        from delta.tables import DeltaTable
-
-        history = DeltaTable.forPath(self._spark, self.location(table)).history(HISTORY)
-        row = (
-            history.where("userMetadata is not null").orderBy("version", ascending=False).select("userMetadata").first()
-        )
-        return Note.decode(row[0]) if row else None
+        """The newest commit's note; None where the table has none. From the log's own files: to ask Spark for a table's
+        history takes it a second, for each table, at each start."""
+        note = durability.note_before(self._path / table.layer / table.name)
+        return Note.decode(json.dumps(note)) if note else None
 
     def positions_from_rows(self) -> tuple[int, dict[Place, int]]:
         """(batch, positions) as the rows of `bronze.events` themselves tell them: the way back without a note."""

@@ -40,11 +40,6 @@ def connect(settings: Settings, memory_limit: str | None = None) -> DuckDBPyConn
     return opened
 
 
-def ask(opened: DuckDBPyConnection, settings: Settings, query: str) -> Any:
-    """Execute one question on a fresh connection, with what it asks about attached. Raises DuckDB's own errors."""
-    return _answer(opened, settings, query)
-
-
 def run_sql(settings: Settings, query: str, format: str = "table", memory_limit: str | None = None) -> str:
     """The answer to one question, as `format` (table, json, csv) has it.
 
@@ -57,7 +52,7 @@ def run_sql(settings: Settings, query: str, format: str = "table", memory_limit:
     for attempt in range(1, lake.SNAPSHOTS + 1):
         try:
             with lake.connection(settings, memory_limit) as opened:
-                return render(_answer(opened, settings, query), format)
+                return render(ask(opened, settings, query), format)
         except duckdb.IOException as error:  # perhaps a file that maintenance has taken away since
             if attempt == lake.SNAPSHOTS:
                 raise refusal(error) from error
@@ -66,7 +61,8 @@ def run_sql(settings: Settings, query: str, format: str = "table", memory_limit:
     raise AssertionError
 
 
-def _answer(opened: DuckDBPyConnection, settings: Settings, query: str) -> Any:
+def ask(opened: DuckDBPyConnection, settings: Settings, query: str) -> Any:
+    """Execute one question on a fresh connection, with what it asks about attached. Raises DuckDB's own errors."""
     import duckdb
 
     statement = _one_question(query)

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from edge_assets.decoding.contract import ROOM_FIELDS
+
 READINGS = ("silver", "readings")
 ROOMS = ("silver", "room_telemetry")
-
-ROOM_MEASUREMENTS: dict[str, str | None] = {
-    "temperature": "°C",
-    "humidity": "%",
-    "co2_ppm": "ppm",
-    "light_lux": "lx",
-    "occupancy_count": None,
-    "motion_detected": None,
-    "energy_kwh": "kWh",
-    "air_quality_index": None,
-}
-"""columns of `silver.room_telemetry` that are measurements, with their units"""
 
 COLUMNS = {
     "kind": "VARCHAR",
@@ -70,7 +60,7 @@ def _devices(readings: str, where: str) -> str:
 def _rooms(rooms: str, columns: Collection[str], where: str) -> str:
     fields = ", ".join(
         f"{{'measurement': '{name}', 'value': {name}::DOUBLE, 'unit': {_literal(unit)}}}"
-        for name, unit in ROOM_MEASUREMENTS.items()
+        for name, (_, unit) in ROOM_FIELDS.items()
         if name in columns
     )
     if not fields:
