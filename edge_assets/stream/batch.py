@@ -110,8 +110,9 @@ class BatchWriter:
 
     def _derive_again(self, note: Note) -> None:
         """Finish the batch of a commit in bronze, in those tables that have not got it."""
-        missing = [table for table in DERIVED if self._last_batch(table) < note.batch]
-        if READINGS not in missing:  # it is written last
+        wanted = (table for table in DERIVED if note.follows is None or table.full_name in note.follows)
+        missing = [table for table in wanted if self._last_batch(table) < note.batch]
+        if not missing:
             return
         log.warning("batch %d was not finished: deriving it again from bronze.events", note.batch)
         registry = self._lake.read_registry(note.registry_version)
@@ -157,7 +158,8 @@ class BatchWriter:
         day = _day(summary.last_received_us)
         for name in sorted(summary.pending)[: MAX_PENDING_NAMES - len(pending)]:
             pending.setdefault(name, day)
-        note = replace(note, positions={**note.positions, **summary.ends}, pending=pending)
+        follows = tuple(table.full_name for table in summary.derived)
+        note = replace(note, positions={**note.positions, **summary.ends}, pending=pending, follows=follows)
         bronze = self._bronze(
             decoded, f"{_number(note.batch)} AS batch", nested=summary.nested, rooms=summary.rooms > 0
         )

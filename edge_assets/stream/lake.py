@@ -59,6 +59,8 @@ class Note:
     knowledge: Knowledge = field(default_factory=Knowledge)
     pending: Mapping[str, str] = field(default_factory=dict)
     """names of devices that are not known yet → day (ISO) of their first pending reading"""
+    follows: tuple[str, ...] | None = None
+    """tables that get rows of the batch after `bronze.events`; None: not told, it may be any"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -71,6 +73,7 @@ class Note:
                 "clocks": dict(self.knowledge.clocks),
                 "bad_registry": sorted(map(list, self.knowledge.bad_registry)),
                 "pending": dict(self.pending),
+                "follows": self.follows,
             }
         )
 
@@ -87,6 +90,7 @@ class Note:
                 frozenset((log_id, partition, offset) for log_id, partition, offset in raw["bad_registry"]),
             ),
             pending=raw["pending"],
+            follows=None if raw.get("follows") is None else tuple(raw["follows"]),
         )
 
 
