@@ -18,9 +18,9 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     """The definitions that these settings describe; `held` replaces the services that they ask for."""
     wanted = services.services(settings) if held is None else held
     pairs = [(service, services.service_job(service, settings)) for service in wanted]
-    verify_job, verify_schedule = checks.check_jobs(settings)
+    verify_job, verify_schedule = checks.complete_job()
     rollup_job, rollup_schedule = rollups.rollup_job(settings)
-    compare_job, compare_schedule = rollups.check_job()
+    compare_job, compare_schedule = rollups.rollup_check_job()
     return dg.Definitions(
         assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
         asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],

@@ -193,22 +193,28 @@ def _completeness(settings: Settings) -> dg.AssetCheckResult:
     )
 
 
-def check_jobs(settings: Settings) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    """The look that needs a process of its own, and reads every row's position: it grows with the lake."""
-    selection = dg.AssetSelection.checks(dg.AssetCheckKey(EVENTS_KEY, "complete"))
+def check_job(
+    check: dg.AssetCheckKey, name: str, cron: str, words: str
+) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    """A check that needs a process of its own, as a job, and a schedule for it: what it reads grows with the lake."""
     job = dg.define_asset_job(
-        "verify_tables",
-        selection=selection,
+        name,
+        selection=dg.AssetSelection.checks(check),
         executor_def=dg.in_process_executor,
-        description="Compares the tables with the log, as `edge verify` does.",
+        description=words,
     )
     schedule = dg.ScheduleDefinition(
-        name="verify_tables_regularly",
+        name=f"{name}_regularly",
         job=job,
-        cron_schedule="17 */6 * * *",
+        cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     return job, schedule  # type: ignore[return-value]
+
+
+def complete_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    check = dg.AssetCheckKey(EVENTS_KEY, "complete")
+    return check_job(check, "verify_tables", "17 */6 * * *", "Compares the tables with the log, as `edge verify` does.")
 
 
 def check_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from edge_assets.defs.assets import owner, table_key
+from edge_assets.defs.checks import check_job
 from edge_assets.settings import Settings
 from edge_assets.tables import READINGS, TABLES, Column
 from edge_assets.warehouse.rollups.layout import database_path, folder
@@ -204,20 +205,9 @@ def rollup_check(settings: Settings) -> dg.AssetChecksDefinition:
     return check
 
 
-def check_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    job = dg.define_asset_job(
-        "check_rollups",
-        selection=dg.AssetSelection.checks(dg.AssetCheckKey(rollup_key(READINGS_1M.name), CHECK)),
-        executor_def=dg.in_process_executor,
-        description="Compares sampled buckets with a recompute from silver.",
-    )
-    schedule = dg.ScheduleDefinition(
-        name="check_rollups_regularly",
-        job=job,
-        cron_schedule="47 */6 * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
-    return job, schedule  # type: ignore[return-value]
+def rollup_check_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    check = dg.AssetCheckKey(rollup_key(READINGS_1M.name), CHECK)
+    return check_job(check, "check_rollups", "47 */6 * * *", "Compares sampled buckets with a recompute from silver.")
 
 
 def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:

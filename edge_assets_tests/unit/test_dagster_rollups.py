@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from edge_assets.definitions import build
-from edge_assets.defs.rollups import CHECK, JOB, check_job, rollup_assets, rollup_check, rollup_job, rollup_specs
+from edge_assets.defs.rollups import CHECK, JOB, rollup_assets, rollup_check, rollup_check_job, rollup_job, rollup_specs
 from edge_assets.errors import SettingsError
 from edge_assets.settings import Settings, load_settings
 from edge_assets.tables import READINGS
@@ -160,7 +160,7 @@ def test_the_check_says_which_bucket_differs_and_what_to_do(settings: Settings, 
 def test_jobs_and_schedules_are_there_and_run_by_themselves(settings: Settings) -> None:
     repository = build(settings).get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs()}
-    assert {JOB, check_job()[0].name} <= jobs
+    assert {JOB, rollup_check_job()[0].name} <= jobs
     by_name = {schedule.name: schedule for schedule in repository.schedule_defs}
     for name in ("rollups_regularly", "check_rollups_regularly"):
         assert by_name[name].default_status is dg.DefaultScheduleStatus.RUNNING
