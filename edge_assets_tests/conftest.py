@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edge_assets.platform import broker, endpoints, log
@@ -19,6 +20,15 @@ from edge_assets.settings import BridgeSettings, Route, Settings, load_settings
 
 CI = os.environ.get("CI") == "true"
 SAMPLE_DATA = Path(os.environ.get("SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+PLATFORM_BYTES = 4 * 1024**3
+"""of memory: what a test that starts a whole platform takes at most, with the tests' own Kafka and Spark beside it"""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: two, where the machine has the memory; their tests wait more than they compute. 0: no workers."""
+    return 2 if psutil.virtual_memory().total >= 3 * PLATFORM_BYTES else 0
 
 
 @pytest.fixture
