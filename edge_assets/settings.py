@@ -17,15 +17,16 @@ what was taken is remembered in `EDGE_HOME`, so that an address stays the same a
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from edge_assets import object_store
 from edge_assets.decoding import patterns
 from edge_assets.errors import SettingsError
 
@@ -229,7 +230,29 @@ class RollupSettings(Section):
 
 
 class LakeSettings(Section):
-    path: str | None = Field(default=None, description="folder of the lake; unset: `lake` in the home")
+    path: str | None = Field(
+        default=None, description="folder of the lake, or `s3://bucket/prefix`; unset: `lake` in the home"
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _known_scheme(cls, path: str | None) -> str | None:
+        if path and "://" in path and not re.fullmatch(r"s3://[^/]+(/.*)?", path):
+            raise ValueError("must be a folder, or `s3://bucket/prefix`")
+        return path
+
+
+class S3Settings(Section):
+    """Where the bucket of an `s3://` lake is."""
+
+    endpoint: str | None = Field(
+        default=None, description="address of the S3 API, for example `http://nas.lan:9000`; unset: Amazon's"
+    )
+    region: str = Field(default="us-east-1", description="region of the bucket; most other stores take any")
+    access_key: str | None = Field(
+        default=None, description="unset, with the secret: as Amazon's tools find them (`AWS_*`, the instance's role)"
+    )
+    secret_key: SecretStr | None = Field(default=None, description="the secret of the access key")
 
 
 class ClockSettings(Section):
@@ -272,6 +295,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
+    s3: S3Settings = S3Settings()
     rollups: RollupSettings = RollupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
@@ -300,9 +324,11 @@ class Settings(BaseSettings):
             _TomlSource(settings_cls, "profile", _profile_toml),
         )
 
-    @cached_property
+    @property
     def lake_path(self) -> Path:
-        """The folder of the lake: `<lake>/<layer>/<table>`."""
+        """The folder of the lake: `<lake>/<layer>/<table>`. In a bucket it is one that behaves as a `Path`."""
+        if self.lake.path and object_store.is_bucket(self.lake.path):
+            return object_store.folder(self.lake.path, self.s3)
         return Path(self.lake.path).expanduser().absolute() if self.lake.path else self.home / "lake"
 
     def environment(self) -> dict[str, str]:

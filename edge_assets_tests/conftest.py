@@ -75,7 +75,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         _forget_environment(patch)
         settings = load_settings(_env_file=None, home=home)
-    with spark_session(settings, jars.ensure_jars(settings, "spark"), java.java_home(settings)) as session:
+    with spark_session(settings, jars.ensure_spark(settings), java.java_home(settings)) as session:
         for name in set(os.environ) - set(before):  # what the JVM needed to start, and other tests do not
             del os.environ[name]
         os.environ.update(before)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from edge_assets import object_store
 from edge_assets.log_record import Header, headers_of
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
@@ -85,7 +86,8 @@ def table(settings: Settings, name: str) -> list[dict[str, Any]]:
     from deltalake.exceptions import TableNotFoundError
 
     try:
-        return DeltaTable(settings.lake_path / name.replace(".", "/")).to_pyarrow_table().to_pylist()
+        place = settings.lake_path / name.replace(".", "/")
+        return DeltaTable(place.as_uri(), None, object_store.deltalake_options(settings)).to_pyarrow_table().to_pylist()
     except TableNotFoundError:
         return []
 

@@ -26,7 +26,7 @@ from edge_assets.platform import jars, java
 from edge_assets.settings import load_settings
 from edge_assets.stream.session import spark_session
 settings = load_settings()
-with spark_session(settings, jars.ensure_jars(settings, "spark"), java.java_home(settings)) as spark:
+with spark_session(settings, jars.ensure_spark(settings), java.java_home(settings)) as spark:
     spark.range(1).count()
     print("ready", flush=True)
     sys.stdin.read()
@@ -53,7 +53,7 @@ def own_settings(settings: Settings, name: str) -> Settings:
 def prepare(settings: Settings) -> None:
     """What a set-up fetches, so that no bench measures a network."""
     java.java_home(settings)
-    for name in jars.SETS:
+    for name in jars.needed(settings):
         jars.ensure_jars(settings, name)
 
 

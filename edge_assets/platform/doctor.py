@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from edge_assets.errors import EdgeError
+from edge_assets import object_store
+from edge_assets.errors import EdgeError, LakeError
 from edge_assets.platform import broker, endpoints, jars, log, mosquitto, supervisor
 from edge_assets.platform.java import find_java
 from edge_assets.service import lock_holder
@@ -45,6 +46,7 @@ def examine(settings: Settings) -> list[Finding]:
         _jars,
         _broker,
         _log,
+        _bucket,
         _ports,
         _clock,
     ]
@@ -94,7 +96,7 @@ def _java(settings: Settings) -> Iterator[Finding]:
 
 
 def _jars(settings: Settings) -> Iterator[Finding]:
-    for name in jars.SETS:
+    for name in jars.needed(settings):
         pinned, missing = jars.pinned(name), jars.missing(settings, name)
         if missing:
             size = sum(jar.size for jar in missing) / 1e6
@@ -142,6 +144,18 @@ def _log(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "kafka", "fail", f"yours at {settings.kafka.bootstrap} does not answer", "is it up, and the address right?"
         )
+
+
+def _bucket(settings: Settings) -> Iterator[Finding]:
+    if not object_store.is_bucket(settings.lake_path):
+        return
+    try:
+        object_store.race(settings)
+    except LakeError as error:
+        found, _, step = str(error).rpartition("; ")
+        yield Finding("lake", "fail", found, step)
+    else:
+        yield Finding("lake", "ok", f"{settings.lake_path} takes a new file once, also when raced for")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

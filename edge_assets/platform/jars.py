@@ -27,12 +27,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from edge_assets import object_store
 from edge_assets.errors import DownloadError
 from edge_assets.platform.java import find_java, trust_options
 from edge_assets.settings import Settings
 
-Set = Literal["kafka", "spark"]
-SETS: tuple[Set, ...] = ("kafka", "spark")
+Set = Literal["kafka", "spark", "s3"]
 PINS = Path(__file__).with_name("jars.toml")
 VERIFIED = "verified.json"
 PROGRESS_SECONDS = 0.5
@@ -101,6 +101,21 @@ def ensure_jars(settings: Settings, name: Set, progress: Callable[[Progress], No
             if not _verified(folder, jars):
                 _fetch(settings, _Fetch(name, jars, folder, progress or (lambda _: None), lock))
     return [folder / jar.file_name for jar in jars]
+
+
+def needed(settings: Settings) -> list[Set]:
+    """The sets that a platform with these settings runs on."""
+    of_spark = _of_spark(settings)
+    return of_spark if settings.kafka.bootstrap else ["kafka", *of_spark]
+
+
+def ensure_spark(settings: Settings) -> list[Path]:
+    """The jars of the stream writer's class path. Raises `DownloadError`."""
+    return [path for name in _of_spark(settings) for path in ensure_jars(settings, name)]
+
+
+def _of_spark(settings: Settings) -> list[Set]:
+    return ["spark", "s3"] if object_store.is_bucket(settings.lake_path) else ["spark"]
 
 
 def jar_folder(settings: Settings, name: Set) -> Path:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Mapping
 
+from edge_assets import object_store
 from edge_assets.errors import LogError
 from edge_assets.log_record import LOST_KEY
 from edge_assets.platform import log as kafka_log
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 
 def fill_up(settings: Settings) -> dict[Place, int]:
     """Fill the log up to what the tables hold. Returns how many records each partition had lost. Raises `LogError`."""
-    positions = reached(settings.lake_path)
+    with object_store.in_words(settings):
+        positions = reached(settings.lake_path)
     if not positions:
         return {}
     found = log_ends.ask(settings)

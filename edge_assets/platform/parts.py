@@ -6,6 +6,7 @@ Three of them are Dagster's: its code server (which also launches the runs), its
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import shutil
 import socket
@@ -14,11 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_assets.errors import EdgeError, PlatformError
+from edge_assets.errors import EdgeError, LakeError, PlatformError
 from edge_assets.platform import broker, endpoints, log, log_repair, process
 from edge_assets.platform.broker import Engine
 from edge_assets.platform.process import Process
 from edge_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 CODE, WEB, DAEMON = "dagster_code", "dagster_web", "dagster_daemon"
 ORDER = (broker.NAME, log.NAME, CODE, WEB, DAEMON)
@@ -107,6 +110,8 @@ def _wait_for_kafka(settings: Settings, running: Process) -> None:
     log.wait_until_up(settings, running)
     try:
         log_repair.fill_up(settings)
+    except LakeError as error:  # a bucket that is away must not keep the bridge from the log
+        logger.warning("the log was not compared with the tables: %s", error)
     except EdgeError as error:
         raise PlatformError(str(error)) from error
 

@@ -68,7 +68,7 @@ class Process:
         if self.alive or self.child is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        wait_until(lambda: not self.alive, 10)
+        wait_until(lambda: not self.alive and not _group(self.pid), 10)
 
     def last_words(self, lines: int = 5) -> str:
         """The end of its log on one line, for an error message."""
@@ -138,6 +138,18 @@ def identity(pid: int) -> str | None:
     except ProcessLookupError:
         return None
     return None if stat[0] in "ZX" else f"{boot} {stat[19]}"
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of a group: one that was killed takes a moment to be gone."""
+    import psutil
+
+    found = []
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) == leader and identity(pid) is not None:
+                found.append(pid)
+    return found
 
 
 def _identity_elsewhere(pid: int) -> str | None:

@@ -129,8 +129,7 @@ class Supervisor:
 
         find_java()
         engine = self._engine()
-        sets: list[jars.Set] = ["spark"] if self.original.kafka.bootstrap else ["kafka", "spark"]
-        for name in sets:
+        for name in jars.needed(self.original):
             jars.ensure_jars(self.original, name, progress)
         return engine
 

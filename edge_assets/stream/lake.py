@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from edge_assets import object_store
 from edge_assets.stream import durability
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
 from edge_assets.stream.durability import Place
@@ -102,7 +103,7 @@ class Lake:
         self._path = path
 
     def location(self, table: Table) -> str:
-        return f"{self._path}/{table.layer}/{table.name}"
+        return object_store.spark_uri(self._path / table.layer / table.name)
 
     def create_tables(self) -> None:
         """Make the tables that are not there, as `edge_assets.tables` has them."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edge_assets import object_store
 from edge_assets.errors import LogError
 from edge_assets.platform import jars, java
 from edge_assets.platform import log as kafka_log
@@ -40,10 +41,17 @@ def run(settings: Settings, stop: threading.Event, report: Report) -> None:
     """Run until `stop`. Raises what Spark raises: the keep-alive starts it anew."""
     from edge_assets.stream import durability, session
 
-    if settings.stream.fsync:
+    if _forces(settings):
         durability.mend(settings.lake_path)
-    with session.spark_session(settings, jars.ensure_jars(settings, "spark"), java.java_home(settings)) as spark:
+    if object_store.is_bucket(settings.lake_path):
+        object_store.race(settings)
+    with session.spark_session(settings, jars.ensure_spark(settings), java.java_home(settings)) as spark:
         _Writer(spark, settings, report).run(stop)
+
+
+def _forces(settings: Settings) -> bool:
+    """Whether the lake lies where a power cut can take what was written: a bucket has it once it has answered."""
+    return settings.stream.fsync and not object_store.is_bucket(settings.lake_path)
 
 
 @dataclass
@@ -134,8 +142,11 @@ class _Writer:
             if generation != self._generation:
                 return
             self.batches.write(source.records(frame, log_ids))
-            if self.settings.stream.fsync:
-                self.durability.sync()
+            self._force()
+
+    def _force(self) -> None:
+        if _forces(self.settings):
+            self.durability.sync()
 
     def _serve_requests(self) -> None:
         for request in requests.waiting(self.settings):
@@ -155,8 +166,7 @@ class _Writer:
         if self.maintenance.due() and self._turn.acquire(blocking=False):
             try:
                 self.maintenance.run()
-                if self.settings.stream.fsync:
-                    self.durability.sync()
+                self._force()
             finally:
                 self._turn.release()
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from edge_assets import object_store
 from edge_assets.errors import PlatformError
 from edge_assets.settings import Settings
+from edge_assets.stream import log_store
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -59,6 +61,8 @@ def spark_session(settings: Settings, jars: list[Path], java_home: Path) -> Iter
         try:
             context = SparkContext(gateway=gateway, conf=conf)
             context.setLogLevel("WARN")
+            if object_store.is_bucket(settings.lake_path):
+                log_store.compile_into(gateway, settings)
             for name in TALKATIVE:
                 _quiet(gateway, name)
             yield SparkSession(context)
@@ -119,7 +123,8 @@ def _kill(pid: int) -> None:
 def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
     local = settings.home / "stream"
     local.mkdir(parents=True, exist_ok=True)
-    class_path = ":".join(map(str, jars))
+    bucket = object_store.is_bucket(settings.lake_path)
+    class_path = ":".join(map(str, [*jars, log_store.folder(settings)] if bucket else jars))
     return {
         "spark.master": settings.stream.master,
         "spark.app.name": "edge_assets",
@@ -157,6 +162,7 @@ def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
         # One process writes, so a plain rename will do: the ways for several start a `readlink` and a `chmod` for each
         # file, and each of those forks the JVM, which took a tenth of a small batch's time.
         "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+        "spark.delta.logStore.s3a.impl": log_store.CLASS,
         # A query that is stopped in the midst of its start may not hear of it: then the JVM's end is its end.
         "spark.sql.streaming.stopTimeout": "10s",
         "spark.sql.streaming.checkpointFileManagerClass": "org.apache.spark.sql.execution.streaming.checkpointing."
@@ -174,4 +180,5 @@ def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
         "spark.ui.retainedTasks": "100",
         "spark.sql.mapKeyDedupPolicy": "LAST_WIN",
         "spark.cleaner.periodicGC.interval": "10min",
+        **object_store.spark_options(settings),
     }

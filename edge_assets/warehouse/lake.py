@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
 from edge_assets.tables import TABLES, Table
@@ -119,7 +120,8 @@ class Snapshot:
 
 def names(settings: Settings) -> list[TableName]:
     """The tables of the lake: those of the contract, and whatever else lies in its folders."""
-    found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
+    with object_store.in_words(settings):
+        found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
     contract = {(table.layer, table.name) for table in TABLES}
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
@@ -130,12 +132,13 @@ def snapshot(settings: Settings, name: TableName, version: int | None = None) ->
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     path = settings.lake_path / name[0] / name[1]
-    if not any((path / "_delta_log").glob("*.json")):
-        return _missing(name)
+    with object_store.in_words(settings):
+        if not any((path / "_delta_log").glob("*.json")):
+            return _missing(name)
     _refuse_odd_paths(path)
     for attempt in range(1, SNAPSHOTS + 1):
         try:
-            return _of(name, path, DeltaTable(path.as_uri(), version=version))
+            return _of(name, path, DeltaTable(path.as_uri(), version, object_store.deltalake_options(settings)))
         except TableNotFoundError:
             return _missing(name)
         except (DeltaError, OSError, KeyError) as error:  # perhaps the log is being cleaned up at this moment
@@ -158,6 +161,7 @@ def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyC
         ":memory:", config={"memory_limit": memory_limit or MEMORY_LIMIT, "temp_directory": str(spill)}
     )
     opened.execute("SET TimeZone = 'UTC'")
+    object_store.let_duckdb_read(opened, settings)
     for layer in sorted({table.layer for table in TABLES}):
         opened.execute(f"CREATE SCHEMA {quoted(layer)}")
     return opened

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "deploy").glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TREES = ("edge_assets/", "edge_assets_tests/", "docs/", "deploy/", ".ci/")
 PLATFORM = 'TMPDIR="$PWD/.venv" .venv/bin/pip install -r requirements.lock'
+WORKERS = "-n auto --dist loadfile --no-loadscope-reorder"
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -120,7 +121,7 @@ def test_two_commands_set_up_alike_and_ci_runs_the_readmes() -> None:
     project = ".venv/bin/pip install --no-deps --no-build-isolation -e ."
     assert up == f"python3 -m venv .venv && {PLATFORM} && {project} && .venv/bin/edge up"
     own = f"{PLATFORM} -r edge_assets_tests/requirements.lock"
-    assert tests == f'python3 -m venv .venv && {own} && {project} && .venv/bin/pytest -m "not slow"'
+    assert tests == f'python3 -m venv .venv && {own} && {project} && .venv/bin/pytest {WORKERS} -m "not slow"'
     assert "grep --max-count=1 '^python3 .*/pytest' README.md" in (ROOT / ".ci" / "run").read_text()
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_assets import object_store
 from edge_assets.settings import Settings
 from edge_assets.warehouse.duck_types import quoted, text
 from edge_assets.warehouse.rollups import buckets, files, times
@@ -42,6 +43,7 @@ def publish(settings: Settings, state: State) -> int:
     aside = path.with_name(f"{path.name}.aside")
     aside.unlink(missing_ok=True)
     with duckdb.connect() as opened:
+        object_store.let_duckdb_read(opened, settings)
         # DuckDB's own block size makes half a megabyte of a few views.
         opened.execute(
             f"SET TimeZone = 'UTC'; ATTACH {text(str(aside))} AS {CATALOG} (BLOCK_SIZE 16384); USE {CATALOG}"

@@ -29,6 +29,7 @@ class Silver:
     """A snapshot of the tables: as they are now, or those of `versions` (by full name) as they were then."""
 
     def __init__(self, settings: Settings, versions: Mapping[str, int] | None = None) -> None:
+        self._settings = settings
         if versions is None:
             self._tables = {name: lake.snapshot(settings, name) for name in there(settings)}
         else:
@@ -51,7 +52,7 @@ class Silver:
         """`measurements`, whole."""
         return _relation(self._tables)
 
-    def of_files(self, name: lake.TableName, paths: Iterable[Path]) -> str:
+    def of_files(self, name: lake.TableName, paths: Iterable[Path | str]) -> str:
         """`measurements` of some files of a table, whether they are active still or not."""
         files = tuple(lake.DataFile(str(path)) for path in paths)
         return _relation({name: replace(self._tables[name], files=files)})
@@ -64,16 +65,13 @@ class Silver:
         return sorted(found)
 
     def _spans(self) -> Iterator[tuple[datetime, datetime]]:
-        import duckdb
-
         for name, table in self._tables.items():
             for file in table.files:
                 if file.begins and file.ends:
                     yield file.begins, file.ends
                 else:  # a writer that keeps no statistics: the file itself says it
-                    query = f"SELECT min(event_time), max(event_time) FROM ({self.of_files(name, [Path(file.path)])})"
-                    with duckdb.connect() as asked:
-                        asked.execute("SET TimeZone = 'UTC'")
+                    query = f"SELECT min(event_time), max(event_time) FROM ({self.of_files(name, [file.path])})"
+                    with lake.connection(self._settings) as asked:
                         low, high = asked.execute(query).fetchone() or (None, None)
                     if low:
                         yield low, high
