@@ -1,6 +1,7 @@
 """A real S3 API: Versity's gateway on a folder, which honours `If-None-Match`.
 
 It is the machine's, else it is built once into the cache by Go (two minutes), else its tests are skipped.
+`python -m edge_assets_tests.s3_rig` builds it ahead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 from pydantic import SecretStr
 
 from edge_assets.platform import endpoints
-from edge_assets.settings import LakeSettings, S3Settings, Settings
+from edge_assets.settings import LakeSettings, S3Settings, Settings, load_settings
 
 MODULE, VERSION = "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"
 BUCKET, KEY, SECRET = "lake", "edge-test", "edge-test-secret"
@@ -28,19 +29,28 @@ def gateway(settings: Settings) -> str:
     """The program. Skips where it is not here and cannot be built."""
     if found := shutil.which("versitygw"):
         return found
+    try:
+        return str(_built(settings))
+    except LookupError as error:
+        pytest.skip(f"no S3 server: {error}")
+
+
+def _built(settings: Settings) -> Path:
+    """Raises `LookupError` where it cannot be built."""
     built = settings.cache_dir / "tests" / f"versitygw-{VERSION}" / "versitygw"
-    if not built.exists():
-        go = shutil.which("go")
-        if go is None:
-            pytest.skip("no S3 server: `versitygw` is not on PATH, and there is no Go to build it with")
-        aside = built.parent / f"building-{os.getpid()}"
-        environment = {**os.environ, "GOBIN": str(aside)}
-        done = subprocess.run([go, "install", f"{MODULE}@{VERSION}"], env=environment, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"no S3 server: building versitygw: {done.stderr.strip().splitlines()[-1]}")
-        (aside / "versitygw").replace(built)
-        aside.rmdir()
-    return str(built)
+    if built.exists():
+        return built
+    go = shutil.which("go")
+    if go is None:
+        raise LookupError("`versitygw` is not on PATH, and there is no Go to build it with")
+    aside = built.parent / f"building-{os.getpid()}"
+    environment = {**os.environ, "GOBIN": str(aside)}
+    done = subprocess.run([go, "install", f"{MODULE}@{VERSION}"], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise LookupError(f"building versitygw: {done.stderr.strip().splitlines()[-1]}")
+    (aside / "versitygw").replace(built)
+    aside.rmdir()
+    return built
 
 
 @contextmanager
@@ -77,3 +87,7 @@ def on(settings: Settings, address: str, prefix: str) -> Settings:
     lake = LakeSettings(path=f"s3://{BUCKET}/{prefix}")
     s3 = S3Settings(endpoint=address, access_key=KEY, secret_key=SecretStr(SECRET))
     return settings.model_copy(update={"lake": lake, "s3": s3})
+
+
+if __name__ == "__main__":
+    print(shutil.which("versitygw") or _built(load_settings(_env_file=None)))

@@ -22,7 +22,7 @@ import pytest
 from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.platform import doctor, jars
-from edge_assets.settings import Settings
+from edge_assets.settings import Settings, load_settings
 from edge_assets.warehouse import open_lake
 from edge_assets.warehouse.export import export
 from edge_assets.warehouse.rollups.compare import compare
@@ -67,8 +67,6 @@ print("ANSWERS" + json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from edge_assets.settings import load_settings
-
     program = s3_rig.gateway(load_settings(_env_file=None))
     with s3_rig.served(program, tmp_path_factory.mktemp("s3") / "data") as address:
         yield address
