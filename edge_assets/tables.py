@@ -139,6 +139,25 @@ ROOM_TELEMETRY = Table(
     ),
 )
 
+DEVICE_STATES = Table(
+    "silver",
+    "device_states",
+    "one value that a device had said before the bridge subscribed: a retained message without a time of its own",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("device_id", "string", "IEEE address where known, else the device's name"),
+        Column("device_name", "string", "the device's name when the message was received"),
+        Column("model", "string", "the device's model"),
+        Column("measurement", "string", "what was measured, as in silver.readings"),
+        Column("value", "double", "the number; 0/1 for two-valued measurements"),
+        Column("text", "string", "the text, where the measurement has one"),
+        Column("unit", "string", "unit of value, from the device's own description"),
+        Column("quality", "string", "as in silver.readings"),
+        *POSITION,
+        *RECEIVED,
+    ),
+)
+
 DEVICES = Table(
     "silver",
     "devices",
@@ -166,6 +185,6 @@ DEVICES = Table(
     partitioned_by=(),
 )
 
-TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICES)
+TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICE_STATES, DEVICES)
 
 OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")

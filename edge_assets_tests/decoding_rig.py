@@ -112,8 +112,8 @@ class Case:
         assert (found.outcome, found.reason) == (expected.pop("outcome"), expected.pop("reason", None))
         assert found.refused == expected.pop("refused", 0)
         if (readings := expected.pop("readings", None)) is not None:
-            wanted = comparable(replace(decoded, readings=tuple(Reading(*reading) for reading in readings)))
-            assert found.readings == wanted.readings
+            assert found.readings == _sorted([Reading(*reading) for reading in readings])
+        assert found.states == _sorted([Reading(*state) for state in expected.pop("states", ())])
         if (received_at := expected.pop("true_received_at", None)) is not None:
             assert found.received_at == micros(received_at)
         if (event_time := expected.pop("event_time", None)) is not None:
@@ -172,6 +172,9 @@ def decode_in_spark(
         readings = defaultdict(list)
         for row in decode.readings_of(decoded, lookup, settings).collect():
             readings[_position(row)].append(row)
+        states = defaultdict(list)
+        for row in decode.states_of(decoded, lookup, settings).collect():
+            states[_position(row)].append(row)
         counted = decoded.join(decode.counts_of(decoded, lookup), "row").collect()
         counts = {_position(row): (row.readings, row.refused) for row in counted}
         rooms = {_position(row): row for row in _with_micros(decode.rooms_of(decoded, settings)).collect()}
@@ -186,7 +189,10 @@ def decode_in_spark(
     assert {at: len(rows) for at, rows in readings.items()} == {at: n for at, (n, _) in counts.items() if n}
     by_position = {_position(row): row for row in rows}
     places = map(_place, records)
-    return [_decoded(by_position[at], readings.get(at, []), refused.get(at, 0), rooms.get(at)) for at in places]
+    return [
+        _decoded(by_position[at], readings.get(at, []), states.get(at, []), refused.get(at, 0), rooms.get(at))
+        for at in places
+    ]
 
 
 def _frame(spark: Any, records: Sequence[Record]) -> Any:
@@ -224,9 +230,12 @@ def _position(row: Any) -> tuple[str, str, int, int]:
     return tuple(row[name] for name in POSITION_COLUMNS)  # type: ignore[return-value]
 
 
-def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int, room: Any) -> Decoded:
+def _decoded(row: dict[str, Any], readings: Sequence[Any], states: Sequence[Any], refused: int, room: Any) -> Decoded:
     if row["outcome"] != "read" or row["kind"] == "registry":
-        return Decoded(row["outcome"], row["reason"], row["received_at"], (), refused)
+        return Decoded(
+            row["outcome"], row["reason"], row["received_at"], refused=refused, states=tuple(map(_reading, states))
+        )
+    assert not states
     for reading in readings:
         same = ("device_id", "device_name", "model", "pending", "event_time_source")
         assert all(reading[name] == row[name] for name in same)
@@ -234,7 +243,7 @@ def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int, room: A
         row["outcome"],
         row["reason"],
         row["received_at"],
-        tuple(Reading(r.measurement, r.value, r.text, r.unit, r.quality) for r in readings),
+        tuple(map(_reading, readings)),
         refused,
         row["device_id"],
         row["device_name"],
@@ -242,15 +251,23 @@ def _decoded(row: dict[str, Any], readings: Sequence[Any], refused: int, room: A
         row["pending"],
         row["event_time"],
         row["event_time_source"],
-        room and {name: room[name] for name in contract.ROOM_FIELDS},
-        room and room["quality"],
+        room=room and {name: room[name] for name in contract.ROOM_FIELDS},
+        quality=room and room["quality"],
     )
+
+
+def _reading(row: Any) -> Reading:
+    return Reading(row.measurement, row.value, row.text, row.unit, row.quality)
 
 
 def comparable(decoded: Decoded) -> Decoded:
     """In one order, and with the numbers and escapes within texts in one notation."""
-    readings = [replace(r, text=r.text if r.text is None else _one_notation(r.text)) for r in decoded.readings]
-    return replace(decoded, readings=tuple(sorted(readings, key=lambda r: (r.measurement, str(r)))))
+    return replace(decoded, readings=_sorted(decoded.readings), states=_sorted(decoded.states))
+
+
+def _sorted(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    plain = [replace(r, text=r.text if r.text is None else _one_notation(r.text)) for r in readings]
+    return tuple(sorted(plain, key=lambda r: (r.measurement, str(r))))
 
 
 def _one_notation(text: str) -> str:
@@ -276,7 +293,7 @@ def _unlike(expected: Decoded, found: Decoded) -> str:
     lines = []
     for name in (field.name for field in fields(Decoded)):
         a, b = getattr(expected, name), getattr(found, name)
-        if name == "readings":
+        if name in ("readings", "states"):
             a, b = sorted(map(str, set(a) - set(b))), sorted(map(str, set(b) - set(a)))
         if a != b:
             lines.append(f"  {name}\n    reference: {a}\n    Spark:     {b}")

@@ -100,6 +100,12 @@ def dead_letter(offset: int, **changes: Any) -> dict[str, Any]:
     return row | {"received_at": AT, "date": AT.date()} | changes
 
 
+def state(offset: int, measurement: str, **changes: Any) -> dict[str, Any]:
+    """A row of `silver.device_states`."""
+    row = {**position(offset), "site": "home", "device_id": "0x01", "device_name": "door", "measurement": measurement}
+    return row | {"value": 1.0, "quality": "good", "received_at": AT, "date": AT.date()} | changes
+
+
 def device(address: str, **changes: Any) -> dict[str, Any]:
     """A row of `silver.devices`."""
     exposes = [("contact", {"type": "binary", "value_on": "false", "value_off": "true"})]

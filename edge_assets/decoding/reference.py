@@ -68,6 +68,8 @@ class Decoded:
     pending: bool | None = None
     event_time: int | None = None
     event_time_source: str | None = None
+    states: tuple[Reading, ...] = ()
+    """of a retained message without a time of its own: what the device had said at some time before"""
     room: Mapping[str, float | bool | None] | None = None
     """the fields of a room's message, which has no readings: its row of `silver.room_telemetry`"""
     quality: str | None = None
@@ -324,9 +326,6 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
     if owner and owner[1].kind == "group":
         return Decoded(IGNORED, "group", header.received_at)
     event_time = _believed(said.last_seen, header.received_at, settings, ever=base == contract.IMPORTED)
-    if header.retained and event_time is None:
-        return Decoded(IGNORED, "retained", header.received_at)
-
     marks = _marks(said, header, event_time)
     readings, refused = [], 0
     for path, value in _flat(said.properties):
@@ -338,6 +337,8 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
         reading = None if _is_unnamed(path) else _reading(measurement, value, about, marks)
         readings += [reading] if reading else []
         refused += reading is None
+    if header.retained and event_time is None:
+        return Decoded(IGNORED, "retained", header.received_at, states=tuple(readings))
     return Decoded(
         READ,
         None,
@@ -387,8 +388,8 @@ def _room(said: _Said, header: _Header, settings: Settings) -> Decoded:
         False,
         header.received_at if event_time is None else event_time,
         "received" if event_time is None else "payload",
-        fields,
-        " ".join(marks) or "good",
+        room=fields,
+        quality=" ".join(marks) or "good",
     )
 
 

@@ -17,7 +17,16 @@ import dagster as dg
 
 from edge_assets.decoding.patterns import is_template
 from edge_assets.settings import Route, Settings
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, Table
+from edge_assets.tables import (
+    BRONZE_EVENTS,
+    DEAD_LETTERS,
+    DEVICE_STATES,
+    DEVICES,
+    READINGS,
+    ROOM_TELEMETRY,
+    TABLES,
+    Table,
+)
 
 BROKER = dg.AssetKey(["broker", "mqtt"])
 
@@ -27,6 +36,7 @@ TABLE_SOURCES: Mapping[str, Sequence[str]] = {
     DEVICES.full_name: (BRONZE_EVENTS.full_name,),
     READINGS.full_name: (BRONZE_EVENTS.full_name, DEVICES.full_name),
     ROOM_TELEMETRY.full_name: (BRONZE_EVENTS.full_name,),
+    DEVICE_STATES.full_name: (BRONZE_EVENTS.full_name, DEVICES.full_name),
 }
 """what each table comes from; () is the log itself"""
 
@@ -37,6 +47,8 @@ TABLE_WORDS = {
     DEVICES.full_name: "The registry: who each device is, what it measures and in which unit, and since when. It "
     "changes when devices do; fresh means that the stream writer has looked.",
     ROOM_TELEMETRY.full_name: "What the rooms say, one row per message, typed. Empty where no room speaks.",
+    DEVICE_STATES.full_name: "What devices had said of themselves before the bridge subscribed (retained messages "
+    "without a time of their own): known, but no readings. Grows when the bridge gets a new session.",
     READINGS.full_name: "One measurement of one device at one time, with its unit and its source position: the "
     "table to ask.",
 }
@@ -192,7 +204,7 @@ def _table(settings: Settings, table: Table) -> dg.AssetSpec:
 
 
 def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
-    if table in (DEAD_LETTERS, DEVICES):
+    if table in (DEAD_LETTERS, DEVICES, DEVICE_STATES):
         return QUIET
     if table is READINGS and not is_steady(settings):
         return OWN_READINGS

@@ -18,7 +18,7 @@ import dagster as dg
 from edge_assets.defs.assets import owner, table_key
 from edge_assets.defs.checks import check_job
 from edge_assets.settings import Settings
-from edge_assets.tables import READINGS, TABLES, Column
+from edge_assets.tables import DEVICE_STATES, READINGS, TABLES, Column
 from edge_assets.warehouse.rollups.layout import database_path, folder
 from edge_assets.warehouse.rollups.model import (
     DEVICE_HEALTH,
@@ -234,7 +234,9 @@ def _sources(rollup: Rollup) -> list[dg.AssetKey]:
     if source := SOURCES.get(rollup.name):
         return [rollup_key(source.name)]
     rooms = [table_key(table.full_name) for table in TABLES if table.name == "room_telemetry"]
-    silver = [] if rollup is DEVICE_HEALTH else [table_key(READINGS.full_name), *rooms]
+    silver = (
+        [table_key(DEVICE_STATES.full_name)] if rollup is DEVICE_HEALTH else [table_key(READINGS.full_name), *rooms]
+    )
     return [*silver, *(rollup_key(other.name) for other in ALSO.get(rollup.name, ()))]
 
 

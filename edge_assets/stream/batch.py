@@ -7,7 +7,7 @@
 3. commit `silver.devices`, if it changed;
 4. commit `bronze.events`: the records, their outcomes, the positions, the registry's version. From here on the
    batch *is*: the positions in this commit are the only ones from which reading resumes;
-5. commit `bronze.dead_letters` and then `silver.readings`, from the same decoded rows;
+5. commit `bronze.dead_letters` and the tables of silver, from the same decoded rows;
 6. resolve pending readings whose devices have become known;
 7. force it all to the disk.
 
@@ -34,7 +34,17 @@ from edge_assets.stream import control, decode
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
 from edge_assets.stream.lake import Lake, Note, Place
 from edge_assets.stream.registry import BadRegistry, Registry, Source
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, OUTCOMES, READINGS, ROOM_TELEMETRY, TABLES, Table
+from edge_assets.tables import (
+    BRONZE_EVENTS,
+    DEAD_LETTERS,
+    DEVICE_STATES,
+    DEVICES,
+    OUTCOMES,
+    READINGS,
+    ROOM_TELEMETRY,
+    TABLES,
+    Table,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -44,7 +54,7 @@ log = logging.getLogger(__name__)
 MAX_PENDING_NAMES = 1_000
 ONE_FILE_RECORDS = 5_000
 
-DERIVED = (DEAD_LETTERS, ROOM_TELEMETRY, READINGS)
+DERIVED = (DEAD_LETTERS, DEVICE_STATES, ROOM_TELEMETRY, READINGS)
 """the tables that follow from bronze, in the order in which they are written"""
 
 
@@ -63,12 +73,15 @@ class Summary:
     """whether some payload may have objects or lists within"""
     rooms: int
     """messages of rooms that were read"""
+    states: int
+    """retained messages that tell a device's state"""
 
     @property
     def derived(self) -> list[Table]:
         """The tables that follow from bronze and get rows of this batch."""
         rows = {
             DEAD_LETTERS: self.outcomes.get("dead_letter", 0),
+            DEVICE_STATES: self.states,
             ROOM_TELEMETRY: self.rooms,
             READINGS: self.outcomes.get("read", 0) - self.rooms,
         }
@@ -86,7 +99,8 @@ class BatchWriter:
         self.registry = Registry()
         self._lookup: Lookup = self._lookup_of(self.registry)
         self._last_received_us = 0
-        self.written: dict[str, int] = dict.fromkeys(("records", "readings", "refused", "rooms", *OUTCOMES), 0)
+        counted = ("records", "readings", "refused", "rooms", "states", *OUTCOMES)
+        self.written: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -175,6 +189,7 @@ class BatchWriter:
         for outcome, number in summary.outcomes.items():
             self.written[outcome] += number
         self.written["rooms"] += summary.rooms
+        self.written["states"] += summary.states
         return summary
 
     def _write_derived(
@@ -183,6 +198,9 @@ class BatchWriter:
         """What follows from a batch's rows in bronze. `silver.readings` is last: it ends the batch."""
         if DEAD_LETTERS in tables:
             self._lake.append(DEAD_LETTERS, _dead_letters(decoded, note.batch), note)
+        if DEVICE_STATES in tables:
+            states = decode.states_of(decoded, lookup, self._settings, nested=nested)
+            self._lake.append(DEVICE_STATES, states, note)
         if ROOM_TELEMETRY in tables:
             self._lake.append(ROOM_TELEMETRY, decode.rooms_of(decoded, self._settings), note)
         if READINGS in tables:
@@ -225,6 +243,7 @@ class BatchWriter:
             DEAD_LETTERS: self.written["dead_letter"],
             READINGS: self.written["readings"] - self.written["rooms"],
             ROOM_TELEMETRY: self.written["rooms"],
+            DEVICE_STATES: self.written["states"],
             DEVICES: len(self.registry.entries),
         }
         return {
@@ -307,9 +326,10 @@ def _summarise(decoded: DataFrame) -> Summary:
         "max(kafka_offset) AS last",
         "max(unix_micros(received_at)) AS received",
         "count_if(kind IN ('registry', 'control')) AS teaching",
-        "collect_set(CASE WHEN pending AND properties IS NOT NULL THEN device_name END) AS pending",
+        "collect_set(CASE WHEN pending AND outcome = 'read' THEN device_name END) AS pending",
         "max(nested) AS nested",
         "count_if(outcome = 'read' AND kind = 'room') AS rooms",
+        f"count_if({decode.STATE} AND properties IS NOT NULL) AS states",
     )
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
     rows = groups.agg(*map(F.expr, aggregates)).collect()
@@ -328,6 +348,7 @@ def _summarise(decoded: DataFrame) -> Summary:
         pending=frozenset(name for row in rows for name in row.pending),
         nested=any(row.nested for row in rows),
         rooms=sum(row.rooms for row in rows),
+        states=sum(row.states for row in rows),
     )
 
 

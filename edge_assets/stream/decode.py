@@ -24,7 +24,7 @@ from edge_assets.decoding import contract
 from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.decoding.patterns import MEASUREMENT, ROOM
 from edge_assets.settings import Settings
-from edge_assets.tables import POSITION, READINGS, ROOM_TELEMETRY
+from edge_assets.tables import DEVICE_STATES, POSITION, READINGS, ROOM_TELEMETRY, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -39,12 +39,16 @@ __all__ = [
     "readings_of",
     "room_counts",
     "rooms_of",
+    "states_of",
     "text",
     "topics_of",
 ]
 
 POSITION_COLUMNS = [column.name for column in POSITION]
 RECORD_COLUMNS = [*POSITION_COLUMNS, "kafka_time", "key", "payload", "header"]
+
+STATE = "reason IS NOT DISTINCT FROM 'retained'"
+"""SQL: whether a record is old news, a state of a device rather than a reading"""
 
 JSONISH = r"^\s*[{\[]"
 _BLANKS = r"' \t\r\n\0'"
@@ -80,7 +84,8 @@ def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings:
     received_at, date, kind, outcome, reason, device_id, device_name, model, entry (of the registry),
     pending, event_time, event_time_source, the marks time_implausible, unsynchronised, maybe_repeat,
     nested (some property's value may be an object or a list), properties (map of texts; null unless the record was
-    read), and row (a number within this frame; persist the frame where it is used twice).
+    read, or is retained and tells a device's state), and row (a number within this frame; persist the frame where it
+    is used twice).
     """
     rules = {**_header(knowledge), **_topic(settings), **_payload(), **_event_time(settings)}
     spoken = _with(records, rules).alias("r")
@@ -114,7 +119,8 @@ def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings:
         "unsynchronised",
         "maybe_repeat",
         "nested",
-        "CASE WHEN outcome = 'read' AND kind <> 'registry' THEN told END AS properties",
+        f"CASE WHEN (outcome = 'read' AND kind <> 'registry') OR ({STATE} AND kind <> 'room') THEN told END "
+        "AS properties",
         "monotonically_increasing_id() AS row",
     ).drop("verdict")
 
@@ -403,15 +409,17 @@ def _typed(name: str, kind: str) -> str:
 # -- properties ----------------------------------------------------------------------------------------------------
 
 
-def properties_of(decoded: DataFrame, registry: Lookup, columns: Sequence[str], *, nested: bool = True) -> DataFrame:
-    """One row per property of a record that was read, nested ones flattened: `columns` of the record and
+def properties_of(
+    decoded: DataFrame, registry: Lookup, columns: Sequence[str], *, nested: bool = True, of: str = "outcome = 'read'"
+) -> DataFrame:
+    """One row per property of the records `of` that condition, nested ones flattened: `columns` of the record and
 
     measurement, value, text, unit, implausible, refused (it is no reading).
 
     `nested`: whether there may be any; without, their part of the plan is left out, which a small batch feels.
     """
     carried = [*columns, "entry"]
-    unfolded = decoded.where("properties IS NOT NULL AND kind <> 'room'").selectExpr(
+    unfolded = decoded.where(f"properties IS NOT NULL AND kind <> 'room' AND {of}").selectExpr(
         *carried, "nested", "explode(properties) AS (own_name, v0)"
     )
     about = " AND ".join(f"NOT startswith(own_name, '{name}{_LEVEL}')" for name in contract.NOT_MEASUREMENTS)
@@ -431,15 +439,24 @@ def properties_of(decoded: DataFrame, registry: Lookup, columns: Sequence[str], 
 
 def readings_of(decoded: DataFrame, registry: Lookup, settings: Settings, *, nested: bool = True) -> DataFrame:
     """One row per reading, in the columns of `silver.readings`."""
-    marks = ["time_implausible", "unsynchronised", "maybe_repeat"]
-    of_device = ["device_id", "device_name", "model"]
-    of_record = ["event_time", "event_time_source", "pending", *POSITION_COLUMNS, "received_at", "date"]
+    return _in_columns(READINGS, properties_of(decoded, registry, _OF_RECORD, nested=nested), settings)
+
+
+def states_of(decoded: DataFrame, registry: Lookup, settings: Settings, *, nested: bool = True) -> DataFrame:
+    """One row per property of a retained message, in the columns of `silver.device_states`."""
+    return _in_columns(DEVICE_STATES, properties_of(decoded, registry, _OF_RECORD, nested=nested, of=STATE), settings)
+
+
+_OF_RECORD = (
+    *("device_id", "device_name", "model", "event_time", "event_time_source", "pending"),
+    *(*POSITION_COLUMNS, "received_at", "date", "time_implausible", "unsynchronised", "maybe_repeat"),
+)
+
+
+def _in_columns(table: Table, properties: DataFrame, settings: Settings) -> DataFrame:
     computed = {"site": text(settings.site), "quality": _quality()}
-    return (
-        properties_of(decoded, registry, [*of_device, *of_record, *marks], nested=nested)
-        .where("NOT refused")
-        .selectExpr(*(f"{computed.get(column.name, column.name)} AS {column.name}" for column in READINGS.columns))
-    )
+    columns = (f"{computed.get(column.name, column.name)} AS {column.name}" for column in table.columns)
+    return properties.where("NOT refused").selectExpr(*columns)
 
 
 def counts_of(decoded: DataFrame, registry: Lookup, *, nested: bool = True) -> DataFrame:

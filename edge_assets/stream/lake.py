@@ -20,7 +20,16 @@ from edge_assets.stream import durability
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
 from edge_assets.stream.durability import Place
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, Table
+from edge_assets.tables import (
+    BRONZE_EVENTS,
+    DEAD_LETTERS,
+    DEVICE_STATES,
+    DEVICES,
+    READINGS,
+    ROOM_TELEMETRY,
+    TABLES,
+    Table,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -38,6 +47,7 @@ STATISTICS = {
     DEAD_LETTERS: ("kafka_partition", "kafka_offset", "received_at"),
     READINGS: ("kafka_partition", "kafka_offset", "received_at", "event_time", "device_id", "measurement"),
     ROOM_TELEMETRY: ("kafka_partition", "kafka_offset", "received_at", "event_time", "room_id"),
+    DEVICE_STATES: ("kafka_partition", "kafka_offset", "received_at", "device_id"),
     DEVICES: ("device_id", "device_name"),
 }
 

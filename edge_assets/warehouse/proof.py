@@ -7,7 +7,8 @@ What is proved of each place (log id, topic, partition):
 3. each record has one outcome, and that is one of the four;
 4. a record with the outcome `dead_letter` has one row in `bronze.dead_letters`, and no other record has one;
 5. a record that was `read` has as many rows in `silver.readings` as its `readings` says, no other has any, and no
-   measurement is there twice for one record.
+   measurement is there twice for one record;
+6. a row of `silver.device_states` is of a message that was ignored as retained, and no measurement is there twice.
 
 Memory stays bounded however long the log is: offsets are counted in bitmaps, `BUCKET` of them each, and the tables are
 joined bucket by bucket, each time only from the files that may hold it.
@@ -70,6 +71,7 @@ class Bucket:
     refused: int = 0
     dead_letter_rows: int = 0
     reading_rows: int = 0
+    state_rows: int = 0
 
 
 @dataclass(slots=True)
@@ -146,6 +148,7 @@ class Tables:
     dead_letters: Snapshot
     readings: Snapshot
     rooms: Snapshot
+    states: Snapshot
     bucket: int = BUCKET
     """offsets that are looked at in one go"""
 
@@ -182,6 +185,8 @@ def _tallies(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> dict[
     for table in (tables.readings, tables.rooms):
         for row in _rows(opened, _COUNT_ROWS.format(table=table.select(), size=tables.bucket)):
             bucket(row).reading_rows += row["records"]
+    for row in _rows(opened, _COUNT_ROWS.format(table=tables.states.select(), size=tables.bucket)):
+        bucket(row).state_rows = row["records"]
     for place, tally in tallies.items():
         tally.begin, tally.end = ends.begins.get(place), ends.ends.get(place)
     return tallies
@@ -205,7 +210,7 @@ _COUNT_ROWS = f"SELECT {_BUCKET_OF}, count(*) AS records FROM ({{table}}) WHERE 
 
 
 def _without_position(opened: DuckDBPyConnection, tables: Tables) -> Iterator[Problem]:
-    for table in (tables.events, tables.dead_letters, tables.readings, tables.rooms):
+    for table in (tables.events, tables.dead_letters, tables.readings, tables.rooms, tables.states):
         name = ".".join(table.name)
         count = _value(opened, f"SELECT count(*) FROM ({table.select()}) WHERE NOT ({_HAS_POSITION})")
         if count:
@@ -296,6 +301,9 @@ _KINDS = {
     "dead_letter_repeated": "{count} dead letters are in bronze.dead_letters more than once",
     "dead_letter_wrong": "{count} rows of bronze.dead_letters belong to records with another outcome",
     "dead_letter_orphan": "{count} rows of bronze.dead_letters have no record in bronze.events",
+    "state_doubled": "{count} retained messages have a measurement twice in silver.device_states",
+    "state_wrong": "{count} positions in silver.device_states are of records that were not ignored as retained",
+    "state_orphan": "{count} positions in silver.device_states have no record in bronze.events",
 }
 
 _READINGS = """WITH
@@ -328,6 +336,20 @@ SELECT kafka_offset, batch, outcome, coalesce(has, 0) AS has,
 FROM record FULL JOIN found USING (kafka_offset) WHERE problem IS NOT NULL ORDER BY kafka_offset"""
 
 
+_STATES = """WITH
+  record AS (
+    SELECT kafka_offset, max(batch) AS batch, max(reason) AS reason, true AS known
+    FROM bronze.events WHERE {place} GROUP BY kafka_offset),
+  measured AS (
+    SELECT kafka_offset, measurement, count(*) AS times FROM silver.device_states WHERE {place} GROUP BY ALL),
+  found AS (SELECT kafka_offset, max(times) AS most FROM measured GROUP BY kafka_offset)
+SELECT kafka_offset, batch, reason, most,
+  CASE WHEN known IS NULL THEN 'state_orphan'
+       WHEN reason IS DISTINCT FROM 'retained' THEN 'state_wrong'
+       WHEN most > 1 THEN 'state_doubled' END AS problem
+FROM found LEFT JOIN record USING (kafka_offset) WHERE problem IS NOT NULL ORDER BY kafka_offset"""
+
+
 def _check_derived(
     opened: DuckDBPyConnection, tables: Tables, tally: Tally, latest_batch: int | None, log_away: bool
 ) -> Iterator[Problem]:
@@ -339,6 +361,8 @@ def _check_derived(
             queries.append((_READINGS, (tables.readings, tables.rooms)))
         if bucket.outcomes.get("dead_letter") or bucket.dead_letter_rows:
             queries.append((_DEAD_LETTERS, (tables.dead_letters,)))
+        if bucket.state_rows:
+            queries.append((_STATES, (tables.states,)))
         for template, derived in queries:
             query = template.format(place=_at(tally.place))
             _show_bucket(opened, number * tables.bucket, tables.bucket, tables.events, *derived)

@@ -163,6 +163,7 @@ def _tables(settings: Settings) -> Tables:
         dead_letters=lake.snapshot(settings, ("bronze", "dead_letters")),
         readings=lake.snapshot(settings, ("silver", "readings")),
         rooms=lake.snapshot(settings, ("silver", "room_telemetry")),
+        states=lake.snapshot(settings, ("silver", "device_states")),
     )
 
 

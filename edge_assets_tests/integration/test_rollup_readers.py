@@ -10,6 +10,7 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -17,14 +18,14 @@ import pytest
 
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.tables import READINGS
+from edge_assets.tables import DEVICE_STATES, READINGS
 from edge_assets.warehouse import open_lake
 from edge_assets.warehouse.export import export
 from edge_assets.warehouse.rollups.layout import database_path
 from edge_assets.warehouse.rollups.update import update
 from edge_assets.warehouse.sql import run_sql
 from edge_assets.warehouse.views import views
-from edge_assets_tests.lake_tables import AT, reading, write
+from edge_assets_tests.lake_tables import AT, reading, state, write
 
 MINUTE = timedelta(minutes=1)
 
@@ -112,6 +113,46 @@ def test_device_health_knows_who_is_silent_when_it_is_asked(settings: Settings) 
         },
         {"device_id": "0x0b", "silent": True, "messages_last_day": 5, "battery_percent": None, "cadence_seconds": 60.0},
     ]
+
+
+def test_what_a_device_had_said_before_counts_until_it_speaks(settings: Settings) -> None:
+    """Retained messages: the only word on a device that is silent, old news once it has spoken."""
+    now = datetime.now(UTC)
+
+    def at(moment: datetime) -> dict[str, object]:
+        return {"received_at": moment, "date": moment.date()}
+
+    def said(number: int, measurement: str, moment: datetime, **changes: Any) -> dict[str, Any]:
+        return reading(number, measurement, event_time=moment, **at(moment), **changes)
+
+    known, before = now - timedelta(hours=30), now - timedelta(hours=50)
+    names = ("spoke the same day", "spoke a day later", "spoke before", "silent")
+    states = [state(n, "availability", value=0.0, device_id=name, **at(known)) for n, name in enumerate(names)]
+    states.append(state(4, "contact", device_id="silent", **at(known)))
+    write(settings, DEVICE_STATES, states)
+    same_day = min(known + timedelta(minutes=20), known.replace(hour=23, minute=59, second=30))
+    spoken = [
+        said(10, "availability", same_day, device_id=names[0]),
+        said(11, "availability", now, device_id=names[1]),
+        said(12, "availability", before, device_id=names[2]),
+        said(13, "power", now, device_id=names[2]),
+    ]
+    write(settings, READINGS, spoken)
+    update(settings)
+    query = "SELECT device_id, available, last_seen IS NULL AS never_heard FROM device_health"
+    health = {row["device_id"]: row for row in json.loads(run_sql(settings, query, "json"))}
+    assert {name: row["available"] for name, row in health.items()} == dict(
+        zip(names, (True, True, False, False), strict=True)
+    )
+    assert [name for name, row in health.items() if row["never_heard"]] == ["silent"]
+    query = "SELECT device_id, measurement FROM device_state ORDER BY ALL"
+    assert json.loads(run_sql(settings, query, "json")) == [
+        {"device_id": "silent", "measurement": "availability"},
+        {"device_id": "silent", "measurement": "contact"},
+        {"device_id": "spoke before", "measurement": "availability"},
+    ]
+    latest = "SELECT value FROM latest_readings WHERE device_id = 'silent' AND measurement = 'contact'"
+    assert json.loads(run_sql(settings, latest, "json")) == [{"value": 1.0}]
 
 
 def test_a_notebook_opens_it_all_and_keeps_what_it_opened(settings: Settings) -> None:

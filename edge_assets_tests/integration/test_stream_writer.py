@@ -54,6 +54,7 @@ def test_each_record_has_its_one_outcome_and_its_readings(settings: Settings, lo
     log.put("zigbee2mqtt/door", '{"a":1,"a":2}')
     log.put("elsewhere/door", {"a": 1})
     log.put("zigbee2mqtt/door", {"contact": False}, retain=True)
+    log.put("zigbee2mqtt/door/availability", "online", retain=True)
     log.flush()
     with writer(settings) as process:
         until(lambda: len(records(settings)) == log.written, "all records", process)
@@ -74,7 +75,13 @@ def test_each_record_has_its_one_outcome_and_its_readings(settings: Settings, lo
         ("dead_letter", "duplicate_keys", 0, 0),
         ("dead_letter", "no_decoder", 0, 0),
         ("ignored", "retained", 0, 0),
+        ("ignored", "retained", 0, 0),
     ]
+    states = table(settings, "silver.device_states")
+    assert {(row["device_id"], row["measurement"], row["value"], row["text"]) for row in states} == {
+        ("0xd1", "contact", 0.0, None),
+        ("0xd1", "availability", 1.0, "online"),
+    }
     readings = {
         (row["kafka_offset"], row["measurement"]): (row["value"], row["text"], row["unit"], row["quality"])
         for row in table(settings, "silver.readings")

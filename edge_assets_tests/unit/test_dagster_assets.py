@@ -26,6 +26,7 @@ bronze   bronze/events         <- log/dead-letters, log/sensor-events, log/telem
 bronze   bronze/dead_letters   <- log/dead-letters, log/sensor-events, log/telemetry
 silver   silver/readings       <- bronze/events, silver/devices
 silver   silver/room_telemetry <- bronze/events
+silver   silver/device_states  <- bronze/events, silver/devices
 silver   silver/devices        <- bronze/events
 """
 

@@ -29,7 +29,7 @@ rollups/room_comfort    <- rollups/readings_1m
 rollups/energy_daily    <- rollups/readings_1d, silver/readings
 rollups/door_activity   <- rollups/readings_1d, silver/readings
 rollups/messages_daily  <- silver/readings
-rollups/device_health   <- rollups/messages_daily, rollups/readings_1d
+rollups/device_health   <- rollups/messages_daily, rollups/readings_1d, silver/device_states
 """
 DAY = timedelta(days=1)
 

@@ -11,12 +11,12 @@ import pytest
 from deltalake import DeltaTable
 
 from edge_assets.settings import Settings
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, Table
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICE_STATES, READINGS, Table
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.log_ends import LogEnds, Place
 from edge_assets.warehouse.proof import BUCKET, Problem, Tables, Tally, prove
 from edge_assets.warehouse.sql import run_sql
-from edge_assets_tests.lake_tables import LOG_ID, TOPIC, dead_letter, event, position, reading, sound_lake, write
+from edge_assets_tests.lake_tables import LOG_ID, TOPIC, dead_letter, event, position, reading, sound_lake, state, write
 
 PLACE: Place = (LOG_ID, TOPIC, 0)
 OTHER_LOG = "another-log"
@@ -25,14 +25,17 @@ OTHER_LOG = "another-log"
 def proved(
     settings: Settings, begin: int = 0, end: int = 20, bucket: int = BUCKET
 ) -> tuple[dict[Place, Tally], list[Problem]]:
-    events, dead_letters, readings, rooms = (lake.snapshot(settings, name) for name in NAMES)
-    tables = Tables(events, dead_letters, readings, rooms, bucket)
+    events, dead_letters, readings, rooms, states = (lake.snapshot(settings, name) for name in NAMES)
+    tables = Tables(events, dead_letters, readings, rooms, states, bucket)
     with lake.connection(settings) as opened:
         tallies, problems = prove(opened, tables, LogEnds({PLACE: begin}, {PLACE: end}))
     return {tally.place: tally for tally in tallies}, problems
 
 
-NAMES = (("bronze", "events"), ("bronze", "dead_letters"), ("silver", "readings"), ("silver", "room_telemetry"))
+NAMES = (
+    *(("bronze", "events"), ("bronze", "dead_letters")),
+    *(("silver", "readings"), ("silver", "room_telemetry"), ("silver", "device_states")),
+)
 
 
 def test_a_sound_lake_holds(settings: Settings) -> None:
@@ -139,6 +142,8 @@ FAULTS: dict[str, tuple[Fault, str, int, tuple[int, ...]]] = {
     "a dead letter missing": (removed(DEAD_LETTERS, "kafka_offset = 7"), "dead_letter_missing", 1, (7,)),
     "a dead letter twice": (added(DEAD_LETTERS, dead_letter(7)), "dead_letter_repeated", 1, (7,)),
     "a dead letter that was read": (added(DEAD_LETTERS, dead_letter(3)), "dead_letter_wrong", 1, (3,)),
+    "a state of a record that was read": (added(DEVICE_STATES, state(3, "contact")), "state_wrong", 1, (3,)),
+    "a state of no record": (added(DEVICE_STATES, state(99, "contact")), "state_orphan", 1, (99,)),
     "a dead letter of no record": (added(DEAD_LETTERS, dead_letter(99)), "dead_letter_orphan", 1, (99,)),
 }
 

@@ -164,7 +164,11 @@ DEVICE_HEALTH = Rollup(
         Column("last_seen", "timestamp", "event time of its latest message"),
         Column("battery_percent", "double", "latest battery level, %; null where it reports none"),
         Column("linkquality", "double", "latest link quality, lqi"),
-        Column("available", "boolean", "what the network last said: online or not; null where it says nothing"),
+        Column(
+            "available",
+            "boolean",
+            "what the network last said, before the bridge subscribed or since; null where it says nothing",
+        ),
         Column("cadence_seconds", "double", "usual time between two messages: median over its last 7 days with any"),
         Column("cadence_p95_seconds", "double", "95 of 100 come within this time, on the worst of these days"),
     ),

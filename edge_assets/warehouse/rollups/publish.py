@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge_assets import object_store
 from edge_assets.settings import Settings
+from edge_assets.warehouse import lake
 from edge_assets.warehouse.duck_types import quoted, text
 from edge_assets.warehouse.rollups import buckets, files, times
 from edge_assets.warehouse.rollups.layout import Layout, State, database_path, into_place
@@ -29,6 +30,8 @@ CATALOG = "edge"
 
 RECENT = timedelta(days=2)
 """measurements of so many days are in the file; `edge sql` shows them all"""
+
+STATES = "device_state"
 
 SILENT_AFTER = 2
 SILENT_SECONDS = 600
@@ -58,8 +61,10 @@ def publish(settings: Settings, state: State) -> int:
 def _fill(opened: DuckDBPyConnection, settings: Settings, state: State) -> None:
     layout = Layout(settings, state)
     for rollup in ROLLUPS:
-        select = _health(layout) if rollup is DEVICE_HEALTH else rows(layout, rollup)
-        opened.execute(f"CREATE VIEW {rollup.name} AS {select}")
+        if rollup is not DEVICE_HEALTH:
+            opened.execute(f"CREATE VIEW {rollup.name} AS {rows(layout, rollup)}")
+    _keep_states(opened, settings, layout)
+    opened.execute(f"CREATE VIEW {DEVICE_HEALTH.name} AS {_health(layout)}")
     opened.execute(f"CREATE VIEW measurements AS {_recent(settings, state)}")
     opened.execute(
         "CREATE TABLE settings AS SELECT ?::VARCHAR AS site, ?::DOUBLE AS energy_price_per_kwh, ?::VARCHAR AS currency",
@@ -90,8 +95,38 @@ def _limit(rollup: Rollup, at: datetime) -> str:
     return times.date_literal(at.date()) if rollup.time == "day" else times.literal(at)
 
 
+def _keep_states(opened: DuckDBPyConnection, settings: Settings, layout: Layout) -> None:
+    """The table `device_state`: what devices had said before the bridge subscribed, until a reading says it anew.
+
+    A later day's reading is found in readings_1d; one of the same day in that day's minutes.
+    """
+    opened.execute(f"""
+        CREATE TABLE {STATES} AS
+        SELECT 'device' AS kind, site, device_id, arg_max(device_name, received_at) AS device_name, measurement,
+            arg_max(unit, received_at) AS unit, arg_max(value, received_at) AS value,
+            arg_max(text, received_at) AS text, max(received_at) AS known_at
+        FROM ({lake.snapshot(settings, ("silver", "device_states")).select()}) GROUP BY site, device_id, measurement""")
+    known = opened.execute(f"SELECT DISTINCT CAST(timezone('UTC', known_at) AS DATE) FROM {STATES}").fetchall()
+    _forget_states(opened, "SELECT * FROM readings_1d", "said.bucket > known_at")
+    for (day,) in known:
+        start = times.day_start(day)
+        of_day = files.scan(READINGS_1M, layout.files(READINGS_1M, start, start + timedelta(days=1)))
+        _forget_states(opened, of_day, "said.bucket >= date_trunc('minute', known_at)")
+
+
+def _forget_states(opened: DuckDBPyConnection, readings: str, later: str) -> None:
+    same = " AND ".join(f"said.{name} = {STATES}.{name}" for name in ("kind", "site", "device_id", "measurement"))
+    opened.execute(f"DELETE FROM {STATES} USING ({readings}) AS said WHERE {same} AND {later}")
+
+
 def _health(layout: Layout) -> str:
     silent = "(epoch_us(now()) - epoch_us(last_seen))"
+    told = {
+        **{name: name for name in ("kind", "site", "device_id")},  # of either side: a device may never have been heard
+        "device_name": "coalesce(h.device_name, s.device_name)",
+        "available": "coalesce(s.value <> 0, h.available)",
+    }
+    columns = (f"{told.get(c.name, f'h.{c.name}')} AS {c.name}" for c in DEVICE_HEALTH.columns)
     patience = f"greatest(coalesce(cadence_p95_seconds, 0) * {SILENT_AFTER}, {SILENT_SECONDS})"
     return f"""
         WITH heard AS (
@@ -99,9 +134,11 @@ def _health(layout: Layout) -> str:
                 SELECT kind, site, device_id, bucket, max(n) AS n FROM readings_1m
                 WHERE bucket >= now() - INTERVAL 24 HOUR GROUP BY ALL) GROUP BY ALL
         )
-        SELECT h.*, coalesce(heard.messages, 0) AS messages_last_day, {silent} / 1e6 AS silent_seconds,
-            {silent} > {patience} * 1e6 AS silent
-        FROM ({rows(layout, DEVICE_HEALTH)}) h LEFT JOIN heard USING (kind, site, device_id)"""
+        SELECT {", ".join(columns)}, coalesce(heard.messages, 0) AS messages_last_day,
+            {silent} / 1e6 AS silent_seconds, {silent} > {patience} * 1e6 AS silent
+        FROM ({rows(layout, DEVICE_HEALTH)}) h
+        FULL JOIN (FROM {STATES} WHERE measurement = 'availability') s USING (kind, site, device_id)
+        LEFT JOIN heard USING (kind, site, device_id)"""
 
 
 def _recent(settings: Settings, state: State) -> str:
