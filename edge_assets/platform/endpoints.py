@@ -6,6 +6,7 @@ EDGE_HOME/run/endpoints.json    the ports that were taken, by setting
 from __future__ import annotations
 
 import json
+import random
 import socket
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ CUSTOMARY = {
     ("dagster", "port"): 3000,
     ("dagster", "grpc_port"): 4266,
 }
+
+SERVERS = range(20_000, 32_000)
 
 
 def resolve(settings: Settings) -> Settings:
@@ -55,9 +58,15 @@ def claim(part: str, address: str, port: int) -> None:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """Any free port that a client's end of a connection is never given.
+
+    Of those that are (from 32,768 on Linux) one could be taken while a killed server is away, by its own clients first
+    of all: one that tries to connect may be given the very port that it connects to, and then is connected to itself.
+    """
+    while True:
+        port = random.choice(SERVERS)
+        if is_free(address, port):
+            return port
 
 
 def _open(settings: Settings) -> list[tuple[str, str]]:

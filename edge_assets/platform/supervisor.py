@@ -240,6 +240,7 @@ def down(settings: Settings, console: Console) -> bool:
             console.say(f"the supervisor (pid {holder}) did not end in {DOWN_SECONDS:.0f} s: killing it")
             shutdown.send(holder, signal.SIGKILL)
             process.wait_until(lambda: lock_holder(settings, NAME) != holder, 10)
+        process.wait_until(lambda: process.identity(holder) is None, 10)  # its lock is free a moment before it is gone
     with service_lock(settings, NAME):
         left = sweep(settings, console.say)
     return holder is not None or left

@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_assets.platform import log as kafka_log
 from edge_assets.platform import parts
+from edge_assets.platform.process import identity
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
 
@@ -98,6 +99,10 @@ class Platform:
 
     def pid(self, victim: str) -> int | None:
         """The victim's pid; None where it is not alive now."""
+        pid = self._told_pid(victim)
+        return pid if pid is not None and identity(pid) is not None else None
+
+    def _told_pid(self, victim: str) -> int | None:
         if victim == "stream_jvm":
             return _number(self.settings.home / "run" / "stream_writer.jvm.lock")
         if victim in ("bridge", "stream_writer", "supervisor"):
@@ -107,6 +112,22 @@ class Platform:
             return json.loads((self.settings.home / "run" / f"{name}.pid.json").read_text())["pid"]
         except (FileNotFoundError, ValueError):
             return None
+
+    def last_words(self) -> str:
+        """For a failure: what `edge verify` and `edge status` say, and the ends of the logs."""
+        said = []
+        for command in (["verify"], ["status"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "edge_assets.cli", *command],
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            said.append(f"--- edge {' '.join(command)}\n{done.stdout}{done.stderr}")
+        logs = sorted((self.settings.home / "logs").glob("*.log"))
+        said += [f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in logs]
+        return "\n".join(said)
 
     def kill(self, *victims: str) -> dict[str, int]:
         """SIGKILL, all at once. Returns who was alive to be killed."""

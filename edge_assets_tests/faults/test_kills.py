@@ -84,7 +84,11 @@ def test_nothing_is_lost_and_nothing_is_doubled(platform: Platform) -> None:
     time.sleep(2)
     sent = publisher.finish()
     print(f"  sent {sent} of each")
-    until(lambda: all(rows >= sent for rows, _ in count(settings).values()), "all rows", 300)
+    try:
+        until(lambda: all(rows >= sent for rows, _ in count(settings).values()), "all rows", 300)
+    except AssertionError:
+        print(count(settings), platform.last_words(), sep="\n")
+        raise
 
     found = count(settings)
     for counted in COUNTED:

@@ -63,14 +63,14 @@ class Platform:
     def wait_for_line(self, words: str) -> None:
         assert process.wait_until(lambda: words in self.said(), 90), self.said()
 
-    def processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[str]:
         """All processes of this platform: they carry its home in their environment, or in their command."""
         found = []
         for each in psutil.process_iter():
             try:
                 own = each.environ().get("EDGE_HOME") == str(self.settings.home)
                 if each.pid != os.getpid() and (own or str(self.settings.home) in " ".join(each.cmdline())):
-                    found.append(each)
+                    found.append(f"{each.pid} ({each.status()}, of {each.ppid()}): {' '.join(each.cmdline())}")
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
