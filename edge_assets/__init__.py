@@ -2,15 +2,16 @@
 
 The way of a reading, hop by hop, is the order of the folders:
 
-    sources     what publishes to the MQTT broker: simulated devices, recordings; and history from files
-    bridge      MQTT → Kafka: byte for byte, acknowledged only when the log has it, once across crashes
-    log_record  the contract between the bridge and the log's readers
-    stream      Kafka → Delta: Spark reads the log, decodes, and is the only one to commit to the lake
-    decoding    the contract of payloads: what is a reading, what is a dead letter
-    tables      the contract of the lake: tables, columns, units
-    warehouse   the lake's reading side: SQL over everything, and the proof that nothing is missing
-    defs        Dagster's side: services, assets, sensors
-    platform    what it all runs on: Java, jars, broker, log, supervisor; up, down, status, doctor
+    sources       what publishes to the MQTT broker: simulated devices, recordings; and history from files
+    bridge        MQTT → Kafka: byte for byte, acknowledged only when the log has it, once across crashes
+    log_record    the contract between the bridge and the log's readers
+    stream        Kafka → Delta: Spark reads the log, decodes, and is the only one to commit to the lake
+    decoding      the contract of payloads: what is a reading, what is a dead letter
+    tables        the contract of the lake: tables, columns, units
+    object_store  a lake in a bucket, as each engine is told of it
+    warehouse     the lake's reading side: SQL over everything, and the proof that nothing is missing
+    defs          Dagster's side: services, assets, sensors
+    platform      what it all runs on: Java, jars, broker, log, supervisor; up, down, status, doctor
 
 Loops are plain code; `defs` only holds them up to Dagster. `settings` is the one tree that all of them are given.
 """

@@ -93,7 +93,9 @@ def spark_options(settings: Settings) -> dict[str, str]:
         "spark.hadoop.fs.s3a.endpoint.region": s3.region,
         "spark.hadoop.fs.s3a.path.style.access": str(bool(s3.endpoint)).lower(),
         "spark.hadoop.fs.s3a.connection.ssl.enabled": str(not _plain(s3)).lower(),
-        # Uploads are as small as a batch; by default each waits in a file, and a stuck store is waited for an hour.
+        # Each open file has a buffer of this size from its beginning (by default a file of up to 64 MB), and a stuck
+        # store is not waited for for an hour.
+        "spark.hadoop.fs.s3a.multipart.size": "8M",
         "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
         "spark.hadoop.fs.s3a.attempts.maximum": "5",
         "spark.hadoop.fs.s3a.retry.limit": "5",

@@ -5,6 +5,8 @@
 | `complete` | bronze.events | the tables against the log (`edge verify`) | every 6 hours, by a job: it needs DuckDB |
 | `few_dead_letters` | bronze.dead_letters | the stream writer's counters | every 10 minutes, without a run |
 | `nothing_dropped` | broker/mqtt | the bridge's counters | every 10 minutes, without a run |
+| `caught_up` | silver.readings | how far the stream writer is behind the log | every 10 minutes, without a run |
+| `plausible` | silver.readings | the stream writer's counters | every 10 minutes, without a run |
 
 The cheap ones only compare two small status files (`edge_assets.service`) with what they said before, which is kept
 in `EDGE_HOME/run/check_samples.json`. A person can execute each check from its page at any time. Freshness is no
@@ -21,6 +23,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,10 @@ import dagster as dg
 from edge_assets.defs.assets import BROKER, table_key
 from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS
 
 EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
+READINGS_KEY = table_key(READINGS.full_name)
 DEAD_LETTERS_KEY = table_key(DEAD_LETTERS.full_name)
 
 LOOK_SECONDS = 600
@@ -42,6 +46,14 @@ WINDOW_SECONDS = 3600.0
 DEAD_LETTER_SHARE = 0.01
 DEAD_LETTER_COUNT = 10
 """fewer than these are looked at by a person some day; no alarm"""
+
+LAG_RECORDS = 100_000
+"""a batch at its largest"""
+
+SILENT_SECONDS = 300.0
+
+IMPLAUSIBLE_SHARE = 0.05
+IMPLAUSIBLE_COUNT = 10
 
 LOOKED_AT = "looked at"
 
@@ -57,6 +69,12 @@ class Sample:
     records: int = 0
     dead_letters: int = 0
     dropped: int = 0
+    readings: int = 0
+    implausible: int = 0
+    lag: int = 0
+    """records of the log that the tables do not hold yet"""
+    read_at: float | None = None
+    """when the stream writer last looked at the log; None: not since the platform's start"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +89,17 @@ class Verdict:
 
 def take_sample(settings: Settings, now: float | None = None) -> Sample:
     """The counters as the services' status files have them."""
-    tables = read_status(settings, "stream_writer").get("tables") or {}
+    stream = read_status(settings, "stream_writer")
+    tables, written, progress = (stream.get(name) or {} for name in ("tables", "written", "progress"))
     return Sample(
         time.time() if now is None else now,
         records=int((tables.get(BRONZE_EVENTS.full_name) or {}).get("rows") or 0),
         dead_letters=int((tables.get(DEAD_LETTERS.full_name) or {}).get("rows") or 0),
         dropped=int(read_status(settings, "bridge").get("dropped_by_broker") or 0),
+        readings=int(written.get("readings") or 0),
+        implausible=int(written.get("implausible") or 0),
+        lag=int(progress.get("lag") or 0),
+        read_at=datetime.fromisoformat(progress["at"]).timestamp() if progress.get("at") else None,
     )
 
 
@@ -117,6 +140,44 @@ def judge_drops(samples: Sequence[Sample]) -> Verdict:
     return Verdict(not dropped, words, {"messages dropped": dropped}, dg.AssetCheckSeverity.ERROR)
 
 
+def judge_lag(samples: Sequence[Sample]) -> Verdict:
+    """The stream writer looks at the log again and again, and is less than a full batch behind. At least one sample."""
+    now = samples[-1]
+    figures = {"records behind": now.lag}
+    if now.read_at is None:
+        return Verdict(True, "the stream writer has not read from the log yet", figures)
+    silent = now.at - now.read_at
+    if silent > SILENT_SECONDS:
+        words = (
+            f"the stream writer has not looked at the log for {silent / 60:,.0f} minutes; is its sensor switched on, "
+            "and what does its run say?"
+        )
+        return Verdict(False, words, figures, dg.AssetCheckSeverity.ERROR)
+    if now.lag > LAG_RECORDS:
+        words = f"{now.lag:,} records of the log are not in the tables yet: more comes in than this machine writes, or "
+        return Verdict(False, words + "it was away and catches up", figures)
+    return Verdict(True, f"{now.lag:,} records of the log are not in the tables yet", figures)
+
+
+_IMPLAUSIBLE = (
+    "select device_name, measurement, min(value), max(value), count(*) from silver.readings "
+    "where quality like '%implausible%' and date >= current_date - 1 group by all"
+)
+
+
+def judge_plausible(samples: Sequence[Sample]) -> Verdict:
+    """Few of the window's readings may lie beyond what their unit allows. `samples` in order of time, at least one."""
+    since = samples[-1].at - WINDOW_SECONDS
+    readings = _growth(samples, since, lambda s: s.readings)
+    odd = _growth(samples, since, lambda s: s.implausible)
+    share = odd / readings if readings else 0.0
+    passed = odd < IMPLAUSIBLE_COUNT or share <= IMPLAUSIBLE_SHARE
+    words = f"{odd:,} of {readings:,} readings {_over(samples, 'in the last hour')} are beyond what their unit allows"
+    if not passed:
+        words += f'; which: edge sql "{_IMPLAUSIBLE}"'
+    return Verdict(passed, words, {"implausible": odd, "readings": readings, "share": share})
+
+
 def _growth(samples: Sequence[Sample], since: float, counter: Callable[[Sample], int]) -> int:
     """By how much a counter grew in the looks since then. A first look counts from 0; a fall is a new start."""
     if len(samples) == 1:
@@ -137,6 +198,13 @@ CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]]
         judge_dead_letters,
     ),
     ("nothing_dropped", BROKER, "The MQTT broker dropped nothing that was queued for the bridge.", judge_drops),
+    ("caught_up", READINGS_KEY, "The stream writer reads the log, and is less than a full batch behind.", judge_lag),
+    (
+        "plausible",
+        READINGS_KEY,
+        f"At most {IMPLAUSIBLE_SHARE:.0%} of an hour's readings are beyond what their unit allows.",
+        judge_plausible,
+    ),
 )
 
 
@@ -248,7 +316,10 @@ def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetChec
     )
 
 
-CHECKS = {EVENTS_KEY: ["complete"], **{asset: [name] for name, asset, _, _ in CHEAP}}
+CHECKS = {
+    EVENTS_KEY: ["complete"],
+    **{asset: [name for name, other, _, _ in CHEAP if other == asset] for _, asset, _, _ in CHEAP},
+}
 """the checks of each asset, by name"""
 
 

@@ -58,6 +58,10 @@ DERIVED = (DEAD_LETTERS, DEVICE_STATES, ROOM_TELEMETRY, READINGS)
 """the tables that follow from bronze, in the order in which they are written"""
 
 
+NUMBERS = ("readings", "refused", "implausible")
+"""of a record: what it gave, what of it is no reading, and what of its readings is beyond what its unit allows"""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a decoded batch holds."""
@@ -99,7 +103,7 @@ class BatchWriter:
         self.registry = Registry()
         self._lookup: Lookup = self._lookup_of(self.registry)
         self._last_received_us = 0
-        counted = ("records", "readings", "refused", "rooms", "states", *OUTCOMES)
+        counted = ("records", *NUMBERS, "rooms", "states", *OUTCOMES)
         self.written: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
@@ -178,7 +182,7 @@ class BatchWriter:
             decoded, f"{_number(note.batch)} AS batch", nested=summary.nested, rooms=summary.rooms > 0
         )
         told = Observation()
-        bronze = bronze.observe(told, *map(F.expr, ("sum(readings) AS readings", "sum(refused) AS refused")))
+        bronze = bronze.observe(told, *(F.expr(f"sum({name}) AS {name}") for name in NUMBERS))
         self._lake.append(BRONZE_EVENTS, bronze, note)
         self.note = note
         self._write_derived(decoded, self._lookup, note, summary.derived, nested=summary.nested)
@@ -312,7 +316,7 @@ class BatchWriter:
 
     def _bronze(self, decoded: DataFrame, *more: str, nested: bool = True, rooms: bool = True) -> DataFrame:
         """Decoded records with the numbers of their readings and of their refused properties."""
-        of_rooms = decode.room_counts() if rooms else {"readings": "0", "refused": "0"}
+        of_rooms = decode.room_counts() if rooms else dict.fromkeys(NUMBERS, "0")
         counts = decode.counts_of(decoded, self._lookup, nested=nested)
         joined = decoded.join(F.broadcast(counts).alias("n"), "row", "left")
         numbers = (f"coalesce(n.{name}, {of_room}) AS {name}" for name, of_room in of_rooms.items())

@@ -364,11 +364,15 @@ def rooms_of(decoded: DataFrame, settings: Settings) -> DataFrame:
 
 
 def room_counts() -> Rules:
-    """What a room's record gave: `readings` (its one row), and `refused`: fields that say a number is none."""
+    """What a room's record gave: `readings` (its one row), and `refused`: fields that say a number is none.
+
+    `implausible` is not counted: the row's own quality says so.
+    """
     spoilt = " + ".join(f"CAST({_is_spoilt(_field(name))} AS int)" for name in contract.ROOM_FIELDS)
     return {
         "readings": "CASE WHEN kind = 'room' AND outcome = 'read' THEN 1 ELSE 0 END",
         "refused": f"CASE WHEN kind = 'room' AND outcome = 'read' THEN {spoilt} ELSE 0 END",
+        "implausible": "0",
     }
 
 
@@ -460,13 +464,17 @@ def _in_columns(table: Table, properties: DataFrame, settings: Settings) -> Data
 
 
 def counts_of(decoded: DataFrame, registry: Lookup, *, nested: bool = True) -> DataFrame:
-    """One row per record that was read and has properties: its row, readings (int), refused (int)."""
+    """One row per record that was read and has properties: its row, and how many readings (int), refused (int) and
+
+    implausible (int, of the readings) it gave.
+    """
     return (
         properties_of(decoded, registry, ["row"], nested=nested)
         .groupBy("row")
         .agg(
             F.expr("CAST(count_if(NOT refused) AS int) AS readings"),
             F.expr("CAST(count_if(refused) AS int) AS refused"),
+            F.expr("CAST(count_if(implausible AND NOT refused) AS int) AS implausible"),
         )
     )
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,20 @@ def test_readers_in_threads_and_processes_while_it_is_swapped(settings: Settings
     for other in others:
         said, _ = other.communicate()
         assert other.returncode == 0 and int(said) > 1
+
+
+def test_what_a_reader_has_begun_with_stays_for_an_hour(settings: Settings) -> None:
+    for number in range(3):
+        write(settings, READINGS, minute(number))
+        update(settings)
+    hours = database_path(settings).parent / "rollups" / "1" / "readings_1m" / "hour"
+    assert [path.name.split(".")[1] for path in sorted(hours.iterdir())] == ["1", "2", "3"]
+    earlier = time.time() - 2 * 3600
+    for path in [*hours.iterdir(), database_path(settings)]:
+        os.utime(path, (earlier, earlier + 60 * (path == database_path(settings))))
+    update(settings)
+    assert [path.name.split(".")[1] for path in hours.iterdir()] == ["3"]
+    assert json.loads(run_sql(settings, "SELECT sum(n)::INT AS n FROM readings_1m", "json")) == [{"n": 30}]
 
 
 @pytest.mark.parametrize("what", ["readings_1m", "silver.readings", "SELECT * FROM measurements WHERE value > 25"])

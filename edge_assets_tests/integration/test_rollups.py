@@ -15,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from edge_assets.settings import Settings
 from edge_assets.tables import READINGS
 from edge_assets.warehouse.rollups import layout
+from edge_assets.warehouse.rollups.model import READINGS_1M
 from edge_assets.warehouse.rollups.update import rebuild_all, rebuild_days, update
 from edge_assets_tests.lake_tables import AT, position, reading, schema, write
 from edge_assets_tests.rollup_reference import assert_equal_to_a_recompute, assert_same, told
@@ -201,7 +202,8 @@ def test_a_rebuilt_day_is_rid_of_what_silver_does_not_have(settings: Settings, h
     house.append(house.rows(100, AT - 2 * DAY, AT))
     update(settings)
     day = (AT - DAY).date()
-    path = next((layout.folder(settings) / "rollups").glob(f"*/readings_1m/day/{day}.parquet"))
+    path = layout.Layout(settings, _state(settings)).path(READINGS_1M, "day", day.isoformat())
+    assert path is not None
     torn = pq.read_table(path).slice(3).to_pylist()
     stray = [{**row, "device_id": "none of ours"} for row in torn[:2]]
     pq.write_table(pa.Table.from_pylist(torn + stray, schema=pq.read_schema(path)), path)

@@ -11,7 +11,16 @@ import pytest
 
 from edge_assets.definitions import build
 from edge_assets.defs.assets import asset_specs
-from edge_assets.defs.checks import Sample, asset_checks, check_sensor, judge_dead_letters, judge_drops, take_sample
+from edge_assets.defs.checks import (
+    Sample,
+    asset_checks,
+    check_sensor,
+    judge_dead_letters,
+    judge_drops,
+    judge_lag,
+    judge_plausible,
+    take_sample,
+)
 from edge_assets.defs.reporting import FIRST_REPORT_SECONDS, FIRST_SECONDS, QUIET_SECONDS, REPORT_SECONDS, Reporter
 from edge_assets.defs.services import summary
 from edge_assets.service import status_path, write_json
@@ -193,6 +202,22 @@ def test_a_drop_is_seen_for_a_day() -> None:
     assert judge_drops([Sample(0), Sample(600, dropped=1), Sample(90_000, dropped=1)]).passed
 
 
+def test_odd_readings_are_told_with_a_query_for_them() -> None:
+    before = Sample(0, readings=1_000)
+    assert judge_plausible([before, Sample(600, readings=1_020, implausible=9)]).passed
+    assert judge_plausible([before, Sample(600, readings=3_000, implausible=100)]).passed
+    verdict = judge_plausible([before, Sample(600, readings=2_000, implausible=51)])
+    assert not verdict.passed and "51 of 1,000 readings" in verdict.words and "edge sql" in verdict.words
+
+
+def test_a_stream_writer_that_falls_behind_or_silent() -> None:
+    assert judge_lag([Sample(600)]).passed, "it has not begun"
+    assert judge_lag([Sample(600, lag=100_000, read_at=590.0)]).passed
+    assert not judge_lag([Sample(600, lag=100_001, read_at=590.0)]).passed
+    verdict = judge_lag([Sample(1_200, read_at=600.0)])
+    assert not verdict.passed and "10 minutes" in verdict.words
+
+
 def test_the_watch_evaluates_without_a_run_and_remembers(settings: Settings, instance: dg.DagsterInstance) -> None:
     sensor = check_sensor(settings)
     repository = build(settings).get_repository_def()
@@ -214,4 +239,4 @@ def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.
     selection = dg.AssetSelection.checks(*wanted)
     result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
     verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    assert verdicts == {"few_dead_letters": True, "nothing_dropped": False}
+    assert verdicts == {"few_dead_letters": True, "nothing_dropped": False, "caught_up": True, "plausible": True}

@@ -16,8 +16,8 @@ from edge_assets.defs.rollups import CHECK, JOB, rollup_assets, rollup_check, ro
 from edge_assets.errors import SettingsError
 from edge_assets.settings import Settings, load_settings
 from edge_assets.tables import READINGS
-from edge_assets.warehouse.rollups.layout import folder
-from edge_assets.warehouse.rollups.model import ROLLUPS
+from edge_assets.warehouse.rollups.layout import Layout, folder, read_state
+from edge_assets.warehouse.rollups.model import READINGS_1M, ROLLUPS
 from edge_assets.warehouse.views import views
 from edge_assets_tests.lake_tables import AT, reading, write
 
@@ -128,14 +128,21 @@ def test_the_scheduled_run_makes_all_in_one_step(settings: Settings, instance: d
 def test_a_selected_range_is_recomputed_in_one_run(settings: Settings, instance: dg.DagsterInstance) -> None:
     days_of_readings(settings)
     run_job(settings, instance, AT.date())
-    path = next((folder(settings) / "rollups").glob("*/readings_1m/day/2026-03-02.parquet"))
-    torn = pq.read_table(path).slice(5)
-    pq.write_table(torn, path)
+    torn = _day_file(settings, "2026-03-02")
+    pq.write_table(pq.read_table(torn).slice(5), torn)
     check = rollup_check(settings)
     tags = {"dagster/asset_partition_range_start": "2026-03-02", "dagster/asset_partition_range_end": "2026-03-03"}
     assert dg.materialize([rollup_assets(settings)], instance=instance, tags=tags).success
-    assert pq.read_metadata(path).num_rows == 24
+    assert pq.read_metadata(_day_file(settings, "2026-03-02")).num_rows == 24
     assert evaluate(check, instance).passed
+
+
+def _day_file(settings: Settings, day: str) -> Path:
+    state = read_state(settings)
+    assert state is not None
+    path = Layout(settings, state).path(READINGS_1M, "day", day)
+    assert path is not None
+    return path
 
 
 def evaluate(check: dg.AssetChecksDefinition, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:

@@ -36,7 +36,7 @@ def figures(settings: Settings) -> dict[str, Figures]:
 
 def _figures(opened: Any, layout: Layout, rollup: Rollup) -> Figures:
     if rollup is DEVICE_HEALTH:
-        paths = [path] if (path := layout.path(rollup, "all", "all")).exists() else []
+        paths = [path] if (path := layout.path(rollup, "all", "all")) else []
     else:
         paths = layout.files(rollup, times.EARLIEST, times.LATEST)
     if not paths:
@@ -49,8 +49,9 @@ def _figures(opened: Any, layout: Layout, rollup: Rollup) -> Figures:
 def _latest(opened: Any, layout: Layout, rollup: Rollup) -> Any:
     """Where it is derived from minutes, the bucket that holds the latest minute."""
     source = READINGS_1M if rollup.from_minutes else rollup
-    paths = [layout.path(source, "all", "all")]
-    if source is not DEVICE_HEALTH:
+    if source is DEVICE_HEALTH:
+        paths = [path for path in [layout.path(source, "all", "all")] if path]
+    else:
         paths = sorted(layout.files(source, times.EARLIEST, times.LATEST), key=lambda path: path.stem)[-1:]
     listed = ", ".join(text(lake.not_a_pattern(str(path))) for path in paths)
     (latest,) = opened.execute(f"SELECT max({source.time}) FROM read_parquet([{listed}])").fetchone()

@@ -1,4 +1,4 @@
-"""Reading files of rollups, and rewriting one: aside, forced to the disk, then in its place."""
+"""Reading files of rollups, and writing one: aside, forced to the disk, then under its name."""
 
 from __future__ import annotations
 
@@ -24,22 +24,16 @@ def empty(rollup: Rollup) -> str:
     return f"SELECT {', '.join(columns)} WHERE false"
 
 
-def scan(rollup: Rollup, paths: Iterable[Path]) -> str:
-    """A SELECT of the files' rows; those that are not there have none."""
-    there = [text(not_a_pattern(str(path))) for path in paths if path.exists()]
+def scan(rollup: Rollup, paths: Iterable[Path | None]) -> str:
+    """A SELECT of the files' rows; None, for a file that is not there, has none."""
+    there = [text(not_a_pattern(str(path))) for path in paths if path is not None]
     return f"SELECT * FROM read_parquet([{', '.join(there)}], hive_partitioning = false)" if there else empty(rollup)
 
 
-def scan_folder(folder: Path) -> str:
-    """A SELECT of the rows of all files in a folder, whichever there are when it is asked."""
-    pattern = text(f"{not_a_pattern(str(folder))}/*.parquet")
-    return f"SELECT * FROM read_parquet({pattern}, hive_partitioning = false)"
+def write(opened: DuckDBPyConnection, rollup: Rollup, path: Path, select: str, *, first: bool) -> tuple[int, int]:
+    """Let a new file hold what `select` gives. Returns (rows, bytes) written.
 
-
-def rewrite(opened: DuckDBPyConnection, rollup: Rollup, path: Path, select: str) -> tuple[int, int]:
-    """Let a file hold what `select` gives, which may read the file itself. Returns (rows, bytes) written.
-
-    Nothing is written where there would be no rows and is no file.
+    `first`: it is the first of its unit, and is not written where there would be no rows.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.aside")
@@ -49,7 +43,7 @@ def rewrite(opened: DuckDBPyConnection, rollup: Rollup, path: Path, select: str)
         f"TO {text(str(aside))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
     ).fetchone()
     rows = counted[0] if counted else 0
-    if not rows and not path.exists():
+    if not rows and first:
         aside.unlink()
         return 0, 0
     size = aside.stat().st_size

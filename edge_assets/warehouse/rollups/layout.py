@@ -1,8 +1,11 @@
 """Where the rollups' files lie, which of them holds a bucket, and the state file.
 
-    EDGE_HOME/warehouse/rollups/<generation>/<rollup>/<tier>/<unit>.parquet
+    EDGE_HOME/warehouse/rollups/<generation>/<rollup>/<tier>/<unit>.<turn>.parquet
     EDGE_HOME/warehouse/rollups.json     the state: what has been processed; replaced last
     EDGE_HOME/warehouse/edge.duckdb      what readers open; see `publish`
+
+A file is never changed: what is written again gets the next turn, so that a reader who has begun with the one before
+goes on with it. The latest turn counts; `cleaning` deletes the others an hour later.
 
 A bucket lies in the largest tier that is closed for it. What is closed follows from one time, the horizon: the latest
 event time that was seen, less an hour. Days before the horizon's are closed; months and years two days after their end.
@@ -23,7 +26,7 @@ from edge_assets.settings import Settings
 from edge_assets.warehouse.rollups import times
 from edge_assets.warehouse.rollups.model import Rollup
 
-FORMAT = 1
+FORMAT = 2
 OPEN_FOR = timedelta(hours=1)
 """so long after its end a day is still open: what comes late mostly comes within it"""
 SETTLE = timedelta(days=2)
@@ -132,8 +135,23 @@ class Layout:
     def tier_folder(self, rollup: Rollup, tier: str) -> Path:
         return self._folder / rollup.name / tier
 
-    def path(self, rollup: Rollup, tier: str, unit: str) -> Path:
-        return self.tier_folder(rollup, tier) / f"{unit}.parquet"
+    def turns(self, rollup: Rollup, tier: str) -> dict[str, list[Path]]:
+        """Of each unit that there are files of, its files, the one that counts last."""
+        found: dict[str, list[Path]] = {}
+        folder = self.tier_folder(rollup, tier)
+        for path in sorted(folder.glob("*.parquet"), key=_turn) if folder.is_dir() else ():
+            found.setdefault(_unit(path), []).append(path)
+        return dict(sorted(found.items()))
+
+    def path(self, rollup: Rollup, tier: str, unit: str) -> Path | None:
+        """The file that counts; None where there is none."""
+        there = sorted(self.tier_folder(rollup, tier).glob(f"{unit}.*.parquet"), key=_turn)
+        return there[-1] if there else None
+
+    def next_path(self, rollup: Rollup, tier: str, unit: str) -> Path:
+        """Where the unit's next turn goes."""
+        before = self.path(rollup, tier, unit)
+        return self.tier_folder(rollup, tier) / f"{unit}.{_turn(before) + 1 if before else 1}.parquet"
 
     def place(self, rollup: Rollup, at: datetime) -> tuple[str, str]:
         """(tier, unit) of the file that a bucket at this time lies in."""
@@ -152,11 +170,6 @@ class Layout:
             yield tier, low, max(low, high)
             low = max(low, high)
 
-    def units(self, rollup: Rollup, tier: str) -> list[str]:
-        """The units that there are files of."""
-        found = self.tier_folder(rollup, tier)
-        return sorted(path.stem for path in found.glob("*.parquet")) if found.is_dir() else []
-
     def files(self, rollup: Rollup, low: datetime, high: datetime) -> list[Path]:
         """The files that hold the buckets between two times."""
         found = []
@@ -164,8 +177,16 @@ class Layout:
             begin, until = max(low, start), min(high, end)
             if begin >= until:
                 continue
-            for unit in self.units(rollup, tier):
+            for unit, turns in self.turns(rollup, tier).items():
                 at = times.unit_start(unit, tier)
                 if at < until and times.after(at, tier) > begin:
-                    found.append(self.path(rollup, tier, unit))
+                    found.append(turns[-1])
         return found
+
+
+def _unit(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _turn(path: Path) -> int:
+    return int(path.name.split(".")[1])

@@ -1,6 +1,6 @@
 """`EDGE_HOME/warehouse/edge.duckdb`: built aside and swapped in, for any number of readers at any moment.
 
-It holds no rollup's rows, but views over their files, so that its size does not depend on how much history there is. A
+It holds no rollup's rows, but views over their files, by name: a hundred more files in ten years are 10 KB. A
 reader opens it read-only, and keeps what it has opened while the next one takes its place; what was merged meanwhile
 stays for an hour. Views of people and of dashboards are the files in `edge_assets/warehouse/views`.
 """
@@ -81,14 +81,21 @@ def rows(layout: Layout, rollup: Rollup) -> str:
         return files.scan(rollup, [layout.path(rollup, "all", "all")])
     parts = []
     for tier, low, high in layout.spans(rollup):
-        if low < high and layout.units(rollup, tier):
+        if low < high and (paths := _latest(layout, rollup, tier, low, high)):
             where = f"{rollup.time} >= {_limit(rollup, low)} AND {rollup.time} < {_limit(rollup, high)}"
-            parts.append(f"{files.scan_folder(layout.tier_folder(rollup, tier))} WHERE {where}")
-    if rollup.from_minutes is not None and layout.units(READINGS_1M, "hour"):
-        opened = times.literal(layout.state.closed_until("day"))
-        minutes = f"{files.scan_folder(layout.tier_folder(READINGS_1M, 'hour'))} WHERE bucket >= {opened}"
-        parts.append(f"SELECT * FROM ({buckets.from_minutes(rollup, minutes)})")
+            parts.append(f"{files.scan(rollup, paths)} WHERE {where}")
+    if rollup.from_minutes is not None:
+        opened = layout.state.closed_until("day")
+        if paths := _latest(layout, READINGS_1M, "hour", opened, times.LATEST):
+            minutes = f"{files.scan(READINGS_1M, paths)} WHERE bucket >= {times.literal(opened)}"
+            parts.append(f"SELECT * FROM ({buckets.from_minutes(rollup, minutes)})")
     return " UNION ALL BY NAME ".join(parts) or files.empty(rollup)
+
+
+def _latest(layout: Layout, rollup: Rollup, tier: str, low: datetime, high: datetime) -> list[Path]:
+    """The files of a tier that may hold buckets from `low` to before `high`."""
+    starts = ((times.unit_start(unit, tier), turns[-1]) for unit, turns in layout.turns(rollup, tier).items())
+    return [path for start, path in starts if start < high and times.after(start, tier) > low]
 
 
 def _limit(rollup: Rollup, at: datetime) -> str:

@@ -125,23 +125,23 @@ class Work:
         if tier in rollup.tiers[1:]:
             lower = rollup.tiers[rollup.tiers.index(tier) - 1]
             for unit, parts in self._units_to_merge(rollup, lower, tier, begin, end).items():
-                rows = files.scan(rollup, [self.layout.path(rollup, lower, part) for part in parts])
+                rows = files.scan(rollup, parts)
                 # What is in parts that were closed is above the limit of what counts in them, so nothing is doubled.
                 self._rewrite(rollup, tier, unit, rows)
         if tier == "day" and rollup.from_minutes is not None:
-            for unit in self.layout.units(READINGS_1M, "day"):
+            for unit, turns in self.layout.turns(READINGS_1M, "day").items():
                 at = times.unit_start(unit, "day")
                 if begin <= at < end:
-                    self._derive(rollup, at.date(), [self.layout.path(READINGS_1M, "day", unit)])
+                    self._derive(rollup, at.date(), turns[-1:])
 
     def _units_to_merge(
         self, rollup: Rollup, lower: str, tier: str, begin: datetime, end: datetime
-    ) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for part in self.layout.units(rollup, lower):
+    ) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = defaultdict(list)
+        for part, turns in self.layout.turns(rollup, lower).items():
             at = times.unit_start(part, lower)
             if begin <= at < end:
-                found[times.unit_name(at, tier)].append(part)
+                found[times.unit_name(at, tier)].append(turns[-1])
         return found
 
     def _minutes(self, day: date) -> None:
@@ -300,7 +300,8 @@ class Work:
                 self._rewrite(rollup, tier, unit, " UNION ALL BY NAME ".join((kept, *new)), part)
 
     def _rewrite(self, rollup: Rollup, tier: str, unit: str, select: str, affected: Iterable[date] = ()) -> None:
-        rows, size = files.rewrite(self._opened, rollup, self.layout.path(rollup, tier, unit), select)
+        path, first = self.layout.next_path(rollup, tier, unit), self.layout.path(rollup, tier, unit) is None
+        rows, size = files.write(self._opened, rollup, path, select, first=first)
         written = self.written[rollup.name]
         written.rows += rows
         written.bytes += size
