@@ -160,15 +160,9 @@ def in_words(settings: Settings) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         raise LakeError(
-            f"using {settings.lake_path} at {settings.s3.endpoint or 'Amazon'}: {_cause(error)}; "
+            f"using {settings.lake_path} at {settings.s3.endpoint or 'Amazon'}: {str(error).splitlines()[0]}; "
             "are EDGE_S3__ENDPOINT, the keys and the bucket's name right, and is the store up?"
         ) from error
-
-
-def _cause(error: Exception) -> str:
-    """The last reason of those that obstore lists."""
-    reasons = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return reasons[0]
 
 
 def let_duckdb_read(opened: DuckDBPyConnection, settings: Settings) -> None:

@@ -47,6 +47,17 @@ RECEIVED = (
     Column("date", "date", "UTC day of received_at, as first known"),
 )
 
+MEASURED = (
+    Column("site", "string", "the place, from the settings"),
+    Column("device_id", "string", "IEEE address where known, else the device's name"),
+    Column("device_name", "string", "the device's name when the reading was received"),
+    Column("model", "string", "the device's model"),
+    Column("measurement", "string", "what was measured; nested values have dots in their names"),
+    Column("value", "double", "the number; 0/1 for two-valued measurements"),
+    Column("text", "string", "the text, where the measurement has one"),
+    Column("unit", "string", "unit of value, from the device's own description"),
+)
+
 BRONZE_EVENTS = Table(
     "bronze",
     "events",
@@ -90,14 +101,7 @@ READINGS = Table(
     "readings",
     "one measurement of one device at one time",
     (
-        Column("site", "string", "the place, from the settings"),
-        Column("device_id", "string", "IEEE address where known, else the device's name"),
-        Column("device_name", "string", "the device's name when the reading was received"),
-        Column("model", "string", "the device's model"),
-        Column("measurement", "string", "what was measured; nested values have dots in their names"),
-        Column("value", "double", "the number; 0/1 for two-valued measurements"),
-        Column("text", "string", "the text, where the measurement has one"),
-        Column("unit", "string", "unit of value, from the device's own description"),
+        *MEASURED,
         Column(
             "event_time",
             "timestamp",
@@ -144,14 +148,7 @@ DEVICE_STATES = Table(
     "device_states",
     "one value that a device had said before the bridge subscribed: a retained message without a time of its own",
     (
-        Column("site", "string", "the place, from the settings"),
-        Column("device_id", "string", "IEEE address where known, else the device's name"),
-        Column("device_name", "string", "the device's name when the message was received"),
-        Column("model", "string", "the device's model"),
-        Column("measurement", "string", "what was measured, as in silver.readings"),
-        Column("value", "double", "the number; 0/1 for two-valued measurements"),
-        Column("text", "string", "the text, where the measurement has one"),
-        Column("unit", "string", "unit of value, from the device's own description"),
+        *MEASURED,
         Column("quality", "string", "as in silver.readings"),
         *POSITION,
         *RECEIVED,

@@ -120,10 +120,7 @@ def samples_until_now(settings: Settings) -> list[Sample]:
 
 def judge_dead_letters(samples: Sequence[Sample]) -> Verdict:
     """Few of the window's records may be dead letters. `samples` in order of time, at least one."""
-    since = samples[-1].at - WINDOW_SECONDS
-    records = _growth(samples, since, lambda s: s.records)
-    dead = _growth(samples, since, lambda s: s.dead_letters)
-    share = dead / records if records else 0.0
+    dead, records, share = _share(samples, lambda s: s.dead_letters, lambda s: s.records)
     passed = dead < DEAD_LETTER_COUNT or share <= DEAD_LETTER_SHARE
     words = f"{dead:,} of {records:,} records {_over(samples, 'in the last hour')} could not be read"
     if not passed:
@@ -167,15 +164,21 @@ _IMPLAUSIBLE = (
 
 def judge_plausible(samples: Sequence[Sample]) -> Verdict:
     """Few of the window's readings may lie beyond what their unit allows. `samples` in order of time, at least one."""
-    since = samples[-1].at - WINDOW_SECONDS
-    readings = _growth(samples, since, lambda s: s.readings)
-    odd = _growth(samples, since, lambda s: s.implausible)
-    share = odd / readings if readings else 0.0
+    odd, readings, share = _share(samples, lambda s: s.implausible, lambda s: s.readings)
     passed = odd < IMPLAUSIBLE_COUNT or share <= IMPLAUSIBLE_SHARE
     words = f"{odd:,} of {readings:,} readings {_over(samples, 'in the last hour')} are beyond what their unit allows"
     if not passed:
         words += f'; which: edge sql "{_IMPLAUSIBLE}"'
     return Verdict(passed, words, {"implausible": odd, "readings": readings, "share": share})
+
+
+def _share(
+    samples: Sequence[Sample], part: Callable[[Sample], int], whole: Callable[[Sample], int]
+) -> tuple[int, int, float]:
+    """By how much two counters grew within the window, and the ratio."""
+    since = samples[-1].at - WINDOW_SECONDS
+    some, all_ = _growth(samples, since, part), _growth(samples, since, whole)
+    return some, all_, some / all_ if all_ else 0.0
 
 
 def _growth(samples: Sequence[Sample], since: float, counter: Callable[[Sample], int]) -> int:

@@ -73,7 +73,7 @@ class _Writer:
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
         self.lake.create_tables()
-        self.durability = Durability(self.settings.lake_path)
+        self.durability = Durability(self.settings.lake_path) if _forces(self.settings) else None
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
@@ -145,7 +145,7 @@ class _Writer:
             self._force()
 
     def _force(self) -> None:
-        if _forces(self.settings):
+        if self.durability:
             self.durability.sync()
 
     def _serve_requests(self) -> None:

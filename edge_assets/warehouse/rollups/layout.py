@@ -148,9 +148,8 @@ class Layout:
         there = sorted(self.tier_folder(rollup, tier).glob(f"{unit}.*.parquet"), key=_turn)
         return there[-1] if there else None
 
-    def next_path(self, rollup: Rollup, tier: str, unit: str) -> Path:
-        """Where the unit's next turn goes."""
-        before = self.path(rollup, tier, unit)
+    def next_path(self, rollup: Rollup, tier: str, unit: str, before: Path | None) -> Path:
+        """Where the unit's next turn goes, after the one that counts."""
         return self.tier_folder(rollup, tier) / f"{unit}.{_turn(before) + 1 if before else 1}.parquet"
 
     def place(self, rollup: Rollup, at: datetime) -> tuple[str, str]:

@@ -300,8 +300,9 @@ class Work:
                 self._rewrite(rollup, tier, unit, " UNION ALL BY NAME ".join((kept, *new)), part)
 
     def _rewrite(self, rollup: Rollup, tier: str, unit: str, select: str, affected: Iterable[date] = ()) -> None:
-        path, first = self.layout.next_path(rollup, tier, unit), self.layout.path(rollup, tier, unit) is None
-        rows, size = files.write(self._opened, rollup, path, select, first=first)
+        before = self.layout.path(rollup, tier, unit)
+        path = self.layout.next_path(rollup, tier, unit, before)
+        rows, size = files.write(self._opened, rollup, path, select, first=before is None)
         written = self.written[rollup.name]
         written.rows += rows
         written.bytes += size
