@@ -27,6 +27,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Place = tuple[str, str, int]
+"""(log id, Kafka topic, partition): where offsets count."""
+
 HEADER = "mqtt"
 VERSION = 1
 CONTROL_PREFIX = "$edge/"

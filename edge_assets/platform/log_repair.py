@@ -14,12 +14,11 @@ from collections.abc import Mapping
 
 from edge_assets import object_store
 from edge_assets.errors import LogError
-from edge_assets.log_record import LOST_KEY
+from edge_assets.log_record import LOST_KEY, Place
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
 from edge_assets.stream.durability import reached
 from edge_assets.warehouse import log_ends
-from edge_assets.warehouse.log_ends import Place
 
 FLUSH_SECONDS = 30
 

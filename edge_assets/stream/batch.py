@@ -29,10 +29,11 @@ from pyspark.sql import functions as F
 
 from edge_assets import log_record
 from edge_assets.decoding import contract
+from edge_assets.log_record import Place
 from edge_assets.settings import Settings
 from edge_assets.stream import control, decode
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
-from edge_assets.stream.lake import Lake, Note, Place
+from edge_assets.stream.lake import Lake, Note
 from edge_assets.stream.registry import BadRegistry, Registry, Source
 from edge_assets.tables import (
     BRONZE_EVENTS,

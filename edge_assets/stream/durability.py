@@ -21,16 +21,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from edge_assets.errors import LakeError
+from edge_assets.log_record import Place
 from edge_assets.tables import BRONZE_EVENTS, TABLES, Table
 
 log = logging.getLogger(__name__)
 
 LOOK_BACK = 100
 """So many commits of each table are looked at: a cut reaches back seconds, not hours."""
-
-
-Place = tuple[str, str, int]
-"""(log id, Kafka topic, partition)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from edge_assets import object_store
+from edge_assets.log_record import Place
 from edge_assets.stream import durability
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
-from edge_assets.stream.durability import Place
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import (
     BRONZE_EVENTS,

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edge_assets import log_record
+from edge_assets.log_record import Place
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
-from edge_assets.stream.lake import Place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edge_assets.errors import LogError
+from edge_assets.log_record import Place
 from edge_assets.platform import log
 from edge_assets.settings import Settings
 
 ASK_SECONDS = 15
-
-Place = tuple[str, str, int]
-"""(log id, Kafka topic, partition): where offsets count."""
 
 
 @dataclass(frozen=True, slots=True)

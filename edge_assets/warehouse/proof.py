@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from edge_assets.log_record import Place
 from edge_assets.tables import OUTCOMES
 from edge_assets.warehouse.duck_types import text
 from edge_assets.warehouse.lake import Snapshot
-from edge_assets.warehouse.log_ends import LogEnds, Place
+from edge_assets.warehouse.log_ends import LogEnds
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

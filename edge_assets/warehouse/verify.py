@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_assets.errors import LakeError
+from edge_assets.log_record import Place
 from edge_assets.platform import endpoints
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
 from edge_assets.warehouse import lake, log_ends
-from edge_assets.warehouse.log_ends import LogEnds, Place
+from edge_assets.warehouse.log_ends import LogEnds
 from edge_assets.warehouse.proof import Problem, Tables, Tally, prove
 
 WRITER = "stream_writer"

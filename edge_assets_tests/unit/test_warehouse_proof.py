@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from edge_assets.log_record import Place
 from edge_assets.settings import Settings
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICE_STATES, READINGS, Table
 from edge_assets.warehouse import lake
-from edge_assets.warehouse.log_ends import LogEnds, Place
+from edge_assets.warehouse.log_ends import LogEnds
 from edge_assets.warehouse.proof import BUCKET, Problem, Tables, Tally, prove
 from edge_assets.warehouse.sql import run_sql
 from edge_assets_tests.lake_tables import LOG_ID, TOPIC, dead_letter, event, position, reading, sound_lake, state, write

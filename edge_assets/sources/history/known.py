@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge_assets.errors import LogError, NotRunning
+from edge_assets.log_record import Place
 from edge_assets.service import lock_holder, read_status
 from edge_assets.settings import Settings
 from edge_assets.sources.history.lines import Entry
-from edge_assets.warehouse.log_ends import LogEnds, Place
+from edge_assets.warehouse.log_ends import LogEnds
 from edge_assets.warehouse.sql import connect
 
 if TYPE_CHECKING:
