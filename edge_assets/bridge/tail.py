@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from edge_assets.bridge.dead_letters import HEADER as PIECE_HEADER
 from edge_assets.bridge.dead_letters import Piece
-from edge_assets.bridge.redelivery import SHORT_BYTES, WINDOW, Logged, content_of
+from edge_assets.bridge.redelivery import WINDOW, Logged, digest_of
 from edge_assets.errors import LogError
 from edge_assets.log_record import BARRIER_KEY, HEADER, Header
 from edge_assets.platform.log import bootstrap, client_options
@@ -235,10 +236,9 @@ def event_of(record: Any, own: str) -> Event | None:
         return None
     if header.by != own:
         return None
-    content = content_of(record.value() or b"")
-    if piece and piece.size > SHORT_BYTES:
-        content = bytes.fromhex(piece.sha256)
-    logged = Logged(header.mid, record.key() or b"", content, header.dup, header.inc, header.mono, marked=header.rep)
+    payload_sha256 = bytes.fromhex(piece.sha256) if piece else sha256(record.value() or b"").digest()
+    digest = digest_of(record.key() or b"", payload_sha256)
+    logged = Logged(header.mid, digest, header.dup, header.inc, header.mono, marked=header.rep)
     return Event(header.inc, header.mono, sys.intern(header.epoch), logged if header.mid else None, header.at, piece)
 
 

@@ -120,7 +120,7 @@ def test_the_kernel_and_this_machine_answer():
 
 
 def record(inc: int, order: int, mid: int, epoch: str = "e", **changes: object) -> Event:
-    return Event(inc, order, epoch, Logged(mid, b"t", b"p", False, inc, order, **changes), at=1_000 + order)  # type: ignore[arg-type]
+    return Event(inc, order, epoch, Logged(mid, b"digest", False, inc, order, **changes), at=1_000 + order)  # type: ignore[arg-type]
 
 
 def barrier(inc: int, order: int = 0, epoch: str = "e") -> Event:
@@ -157,7 +157,7 @@ def test_marked_records_do_not_use_up_the_window():
 
 def test_a_dead_letter_counts_when_all_its_pieces_are_there():
     def piece(index: int, order: int) -> Event:
-        logged = Logged(order, b"t", b"sha", False, 1, order)
+        logged = Logged(order, b"digest", False, 1, order)
         return Event(1, order, "e", logged, at=1, piece=Piece("too_large", "x", index, 2, 900, "00"))
 
     tail = joined([Part([piece(0, 1), piece(1, 1), piece(0, 2)], begins=0)], 4)

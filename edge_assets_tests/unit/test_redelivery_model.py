@@ -10,11 +10,12 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import pytest
 
 from edge_assets.bridge import redelivery
-from edge_assets.bridge.redelivery import WINDOW, Logged, Redeliveries, Verdict, content_of
+from edge_assets.bridge.redelivery import WINDOW, Logged, Redeliveries, Verdict, digest_of
 
 SIZE = 4
 LIMIT = 2 * SIZE
@@ -128,7 +129,9 @@ class World:
             return
         self.order += 1
         self.bridge.logged(message.mid, message.topic, message.payload, dup, verdict is Verdict.MAYBE)
-        logged = Logged(message.mid, message.topic, content_of(message.payload), dup, self.inc, self.order)
+        logged = Logged(
+            message.mid, digest_of(message.topic, sha256(message.payload).digest()), dup, self.inc, self.order
+        )
         entry = Entry(message.mid, landed=False, logged=True)
         self.entries.append(entry)
         partition = int(message.topic[1:]) % len(self.flying)
