@@ -54,10 +54,10 @@ def _built(settings: Settings) -> Path:
 
 
 @contextmanager
-def served(program: str, folder: Path) -> Iterator[str]:
+def served(program: str, folder: Path, port: int | None = None) -> Iterator[str]:
     """Serve a folder, in which each folder is a bucket; yields the address."""
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
-    port = endpoints.free_port()
+    port = port or endpoints.free_port()
     environment = {**os.environ, "ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET}
     command = [program, "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(folder)]
     with (folder.parent / "gateway.log").open("a") as output:

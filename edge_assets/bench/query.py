@@ -1,4 +1,4 @@
-"""`edge bench query`: how fast charts are over a year of one home, beside DuckDB over raw silver in the same run.
+"""`edge bench query`: how fast charts are over a year of one home, beside DuckDB and Spark over raw silver.
 
 50 devices, 7 measurements each, a message every 5 minutes. Each question is asked on a fresh connection, as a page that
 is opened asks it, and again on one that stays open. The reference asks the same of `silver.readings`.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edge_assets.bench import made_home
+from edge_assets.platform import jars, java
 from edge_assets.settings import Settings
+from edge_assets.tables import READINGS
 from edge_assets.warehouse.rollups import times
 from edge_assets.warehouse.rollups.measurements import COUNTS
 
@@ -21,6 +25,17 @@ DAYS, DEVICES, EVERY_SECONDS = 365, 50, 300
 TIMES, REFERENCE_TIMES = 30, 3
 DEVICE = "0x0000000000000007"
 SERIES = f"device_id = '{DEVICE}' AND measurement = 'temperature'"
+FIGURES = "min(value) AS min, max(value) AS max, avg(value) AS avg"
+SPARK_COUNTS = "value IS NOT NULL AND (quality IS NULL OR NOT array_contains(split(quality, ' '), 'implausible'))"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The same asked of the rollups, and of `silver.readings` by DuckDB and by Spark."""
+
+    rollups: str
+    silver: str
+    spark: str
 
 
 def run(settings: Settings, days: int = DAYS) -> dict[str, Any]:
@@ -38,39 +53,45 @@ def run(settings: Settings, days: int = DAYS) -> dict[str, Any]:
     built = update(own)
     found: dict[str, Any] = {"readings": rows, "days": days, "build_seconds": round(built.seconds, 1)}
     before = psutil.Process().memory_info().rss
-    for name, (rollup, _) in questions(now).items():
-        found[name] = _rollup(str(database_path(own)), rollup)
+    asked = questions(now)
+    for name, question in asked.items():
+        found[name] = _rollup(str(database_path(own)), question.rollups)
     found["memory_mb_more"] = round((psutil.Process().memory_info().rss - before) / 1e6, 1)
-    for name, (_, raw) in questions(now).items():
-        found[f"{name}_reference"] = _raw(own, raw)
+    for name, question in asked.items():
+        found[f"{name}_reference"] = _raw(own, question.silver)
+    found |= {f"{name}_spark": figures for name, figures in _spark(own, asked).items()}
     found["lake_mb"] = _mb(own.lake_path)
     found["rollups_mb"] = _mb(home / "warehouse")
     shutil.rmtree(home)
     return found
 
 
-def questions(now: datetime) -> dict[str, tuple[str, str]]:
-    """(of the rollups, the same of silver)"""
-
-    def chart(rollup: str, span: timedelta, seconds: int) -> tuple[str, str]:
+def questions(now: datetime) -> dict[str, Question]:
+    def chart(rollup: str, span: timedelta, seconds: int) -> Question:
         begin = times.literal(now - span)
-        figures = "min(value) AS min, max(value) AS max, avg(value) AS avg"
-        return (
+        spark_begin = f"TIMESTAMP '{(now - span).astimezone(UTC).isoformat()}'"
+        return Question(
             f"SELECT bucket, min, max, avg FROM {rollup} WHERE {SERIES} AND bucket >= {begin} ORDER BY bucket",
-            f"SELECT {times.bucket('event_time', seconds)} AS bucket, {figures} FROM silver.readings "
+            f"SELECT {times.bucket('event_time', seconds)} AS bucket, {FIGURES} FROM silver.readings "
             f"WHERE {SERIES} AND {COUNTS} AND event_time >= {begin} GROUP BY 1 ORDER BY 1",
+            f"SELECT timestamp_seconds(floor(unix_seconds(event_time) / {seconds}) * {seconds}) AS bucket, {FIGURES} "
+            f"FROM readings WHERE {SERIES} AND {SPARK_COUNTS} AND event_time >= {spark_begin} GROUP BY 1 ORDER BY 1",
         )
+
+    def alike(rollups: str, silver: str) -> Question:
+        spark = silver.replace("silver.readings", "readings").replace("arg_max", "max_by")
+        return Question(rollups, silver, spark)
 
     return {
         "chart_of_a_day": chart("readings_1m", timedelta(days=1), times.MINUTE),
         "chart_of_a_month": chart("readings_1h", timedelta(days=31), times.HOUR),
         "chart_of_a_year": chart("readings_1d", timedelta(days=365), times.DAY),
-        "device_health": (
+        "device_health": alike(
             "FROM device_health",
             "SELECT device_id, max(event_time), arg_max(value, event_time) FILTER (measurement = 'battery') "
             "FROM silver.readings GROUP BY device_id",
         ),
-        "energy_of_a_year": (
+        "energy_of_a_year": alike(
             "SELECT day, sum(energy_kwh) FROM energy_daily GROUP BY day ORDER BY day",
             "SELECT day, sum(greatest(step, 0)) FROM (SELECT date AS day, value - lag(value) OVER ("
             "PARTITION BY device_id ORDER BY event_time) AS step FROM silver.readings WHERE measurement = 'energy') "
@@ -82,33 +103,39 @@ def questions(now: datetime) -> dict[str, tuple[str, str]]:
 def _rollup(path: str, query: str) -> dict[str, Any]:
     import duckdb
 
-    fresh, kept = [], []
-    for _ in range(TIMES):
-        begun = time.perf_counter()
+    def once() -> None:
         with duckdb.connect(path, read_only=True) as opened:
             opened.execute(query).fetchall()
-        fresh.append(time.perf_counter() - begun)
+
+    fresh = _timed(once, TIMES)
     with duckdb.connect(path, read_only=True) as opened:
-        for _ in range(TIMES):
-            begun = time.perf_counter()
-            opened.execute(query).fetchall()
-            kept.append(time.perf_counter() - begun)
-    return {"fresh": _figures(fresh), "kept_open": _figures(kept)}
+        return {"fresh": fresh, "kept_open": _timed(lambda: opened.execute(query).fetchall(), TIMES)}
 
 
 def _raw(settings: Settings, query: str) -> dict[str, Any]:
     from edge_assets.warehouse.sql import run_sql
 
+    return _timed(lambda: run_sql(settings, query, "csv"), REFERENCE_TIMES)
+
+
+def _spark(settings: Settings, asked: dict[str, Question]) -> dict[str, Any]:
+    from edge_assets.stream.session import spark_session
+
+    with spark_session(settings, jars.ensure_spark(settings), java.java_home(settings)) as spark:
+        location = str(settings.lake_path / READINGS.layer / READINGS.name)
+        spark.read.format("delta").load(location).createOrReplaceTempView("readings")
+        spark.sql("SELECT count(*) FROM readings").collect()  # the table's log is read once
+        return {name: _timed(spark.sql(question.spark).collect, REFERENCE_TIMES) for name, question in asked.items()}
+
+
+def _timed(ask: Callable[[], Any], count: int) -> dict[str, Any]:
+    """p50 and p95 in ms."""
     taken = []
-    for _ in range(REFERENCE_TIMES):
+    for _ in range(count):
         begun = time.perf_counter()
-        run_sql(settings, query, "csv")
+        ask()
         taken.append(time.perf_counter() - begun)
-    return _figures(taken)
-
-
-def _figures(seconds: list[float]) -> dict[str, Any]:
-    ordered = sorted(seconds)
+    ordered = sorted(taken)
     p95 = ordered[min(round(len(ordered) * 0.95), len(ordered) - 1)]
     return {"p50_ms": round(statistics.median(ordered) * 1e3, 1), "p95_ms": round(p95 * 1e3, 1)}
 

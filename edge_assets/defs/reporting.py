@@ -23,7 +23,8 @@ The counters, by service (each may be missing):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,7 @@ import dagster as dg
 
 from edge_assets.defs.assets import BROKER, kept_routes, network_key, table_key, topic_key, topics
 from edge_assets.defs.checks import carry_forward
+from edge_assets.defs.sparkline import sparkline
 from edge_assets.settings import Settings
 from edge_assets.tables import DEAD_LETTERS, DEVICES, TABLES
 
@@ -40,6 +42,8 @@ FIRST_REPORT_SECONDS = 60.0
 FIRST_SECONDS = 600.0
 """for this long after its start a service reports each minute: somebody may be watching"""
 QUIET_SECONDS = 3600.0
+PLOTTED = 24
+"""reports whose rates are drawn: two hours"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class _Reported:
     count: int = 0
     looked: int = 0
     at: float = float("-inf")
+    rates: deque[float] = field(default_factory=lambda: deque(maxlen=PLOTTED))
+    """a minute, in each interval between two of the last reports"""
 
 
 class Reporter:
@@ -87,9 +93,12 @@ class Reporter:
             before = self._reported.setdefault(progress.asset, first)
             if not self._is_due(progress, before, last):
                 continue
+            now = self._clock()
+            since = max(before.at, self._started)
+            before.rates.append((progress.count - before.count) * 60 / max(now - since, 1.0))
             instance.report_runless_asset_event(_materialization(progress, before, self._service))
             carry_forward(instance, progress.asset)
-            self._reported[progress.asset] = _Reported(progress.count, progress.looked, self._clock())
+            self._reported[progress.asset] = _Reported(progress.count, progress.looked, now, before.rates)
             told.append(progress.asset)
         return told
 
@@ -106,8 +115,14 @@ def _materialization(progress: Progress, before: _Reported, service: str) -> dg.
     return dg.AssetMaterialization(
         progress.asset,
         description=f"{new:,} {progress.unit}" if new else f"unchanged: {service} has looked",
-        metadata={f"new {progress.unit}": new, "reported by": service, **progress.metadata},
+        metadata={f"new {progress.unit}": new, "reported by": service, **_plot(before.rates), **progress.metadata},
     )
+
+
+def _plot(rates: Sequence[float]) -> dict[str, str]:
+    if len(rates) < 2:
+        return {}
+    return {"a minute, lately": f"{sparkline(rates)}  now {rates[-1]:,.0f}, at most {max(rates):,.0f}"}
 
 
 def progress_of(service: str, counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:

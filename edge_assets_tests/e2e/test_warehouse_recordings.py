@@ -1,4 +1,5 @@
-"""Real recordings and a simulated network, from the wire to the tables: every message accounted for, byte for byte."""
+"""Real recordings, a simulated network and a file of history, from the wire to the tables: every message accounted for,
+byte for byte, and aggregates that pandas computes alike."""
 
 from __future__ import annotations
 
@@ -14,12 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from edge_assets.service import read_status
 from edge_assets.settings import Settings, SimulatorSettings
+from edge_assets.sources.history.columns import Options
+from edge_assets.sources.history.importing import import_file
 from edge_assets.sources.replay import replay_file
 from edge_assets.sources.zigbee2mqtt import events
+from edge_assets.warehouse.rollups.update import update
 from edge_assets.warehouse.sql import connect
 from edge_assets.warehouse.verify import verify
 
@@ -27,6 +32,9 @@ pytestmark = [pytest.mark.java, pytest.mark.broker, pytest.mark.slow, pytest.mar
 
 RECORDINGS = ("matterbridge_bridge", "matterbridge_payloads", "sonoff_devices")
 SIMULATED = 3_000
+BUCKETS = {"readings_1m": "min", "readings_1h": "h", "readings_1d": "D"}
+FIGURES = {"n": "count", "min": "min", "max": "max", "avg": "mean", "sum": "sum", "first": "first", "last": "last"}
+"""column of a rollup → what pandas calls it"""
 
 
 @contextmanager
@@ -104,3 +112,26 @@ def _check_plug(lake: Any, recording: Path) -> None:
     ).fetchall()
     assert [value for value, _, _ in rows] == powers
     assert {(unit, address) for _, unit, address in rows} == {("W", "0x00124b0031a60001")}
+
+
+def test_the_aggregates_of_an_imported_file_are_those_of_pandas(platform: Settings, sample_data: Path) -> None:
+    """An office in February 2015, as R wrote it: seven names over eight columns."""
+    file = sample_data / "series" / "occupancy" / "datatraining.txt"
+    frame = pandas.read_csv(file, parse_dates=["date"])
+    result = import_file(platform, file, Options(device="office"))
+    assert result.complete and result.counts.sent == len(frame)
+    assert verify(platform, wait_seconds=240).holds
+    assert import_file(platform, file, Options(device="office")).counts.sent == 0, "again, it adds nothing"
+    update(platform)
+    with connect(platform) as opened:
+        for rollup, frequency in BUCKETS.items():
+            held = opened.execute(
+                f"SELECT measurement, bucket AT TIME ZONE 'UTC' AS bucket, {', '.join(FIGURES)} FROM {rollup}"
+            ).df()
+            for measurement, buckets in held.groupby("measurement"):
+                wanted = frame.groupby(frame["date"].dt.floor(frequency))[measurement].agg(list(FIGURES.values()))
+                found = buckets.set_index("bucket").sort_index()[list(FIGURES)].rename(columns=FIGURES)
+                pandas.testing.assert_frame_equal(
+                    found, wanted, check_dtype=False, check_names=False, check_index_type=False, rtol=1e-9
+                )
+            assert set(held["measurement"]) == set(frame.columns) - {"date"}

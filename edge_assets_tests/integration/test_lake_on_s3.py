@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 
 from edge_assets import object_store
 from edge_assets.errors import LakeError
-from edge_assets.platform import doctor, jars
+from edge_assets.platform import doctor, endpoints, jars
 from edge_assets.settings import Settings, load_settings
 from edge_assets.warehouse import open_lake
 from edge_assets.warehouse.export import export
@@ -99,6 +99,35 @@ def test_a_killed_writer_goes_on_where_the_bucket_stands_and_every_reader_reads_
     report = verify(on_s3)
     assert report.holds, report.render()
     _readers_agree(on_s3, sent, tmp_path)
+
+
+def test_while_the_bucket_is_away_the_log_keeps_what_comes(settings: Settings, kafka: Settings, tmp_path: Path) -> None:
+    """The writer ends, and so does one that is started meanwhile; one that finds the bucket again goes on."""
+    program, port = s3_rig.gateway(settings), endpoints.free_port()
+    served = partial(s3_rig.served, program, tmp_path / "s3" / "data", port)
+    with ExitStack() as writing:
+        with served() as address:
+            on_s3 = s3_rig.on(settings, address, "home")
+            jars.ensure_spark(on_s3)
+            log = Log(on_s3)
+            for number in range(50):
+                log.put(f"zigbee2mqtt/plug {number % 5}", {"power": number})
+            log.flush()
+            process = writing.enter_context(writer(on_s3))
+            until(partial(_has, on_s3, 50), "records", process)
+        for number in range(50, 100):
+            log.put(f"zigbee2mqtt/plug {number % 5}", {"power": number})
+        log.flush()
+        assert process.wait(200) != 0
+        with writer(on_s3) as another:
+            assert another.wait(60) != 0
+        assert "EDGE_S3__ENDPOINT" in (on_s3.home / "writer.log").read_text().splitlines()[-1]
+    with served(), writer(on_s3) as process:
+        until(partial(_has, on_s3, 100), "records", process)
+        report = verify(on_s3, wait_seconds=60)
+        assert report.holds, report.render()
+    values = sorted(row["value"] for row in table(on_s3, "silver.readings"))
+    assert values == [float(number) for number in range(100)]
 
 
 def _readers_agree(settings: Settings, sent: int, folder: Path) -> None:

@@ -23,6 +23,7 @@ from edge_assets.defs.checks import (
 )
 from edge_assets.defs.reporting import FIRST_REPORT_SECONDS, FIRST_SECONDS, QUIET_SECONDS, REPORT_SECONDS, Reporter
 from edge_assets.defs.services import summary
+from edge_assets.defs.sparkline import sparkline
 from edge_assets.service import status_path, write_json
 from edge_assets.settings import Settings, load_settings
 
@@ -110,6 +111,25 @@ def test_a_table_s_report_carries_its_version_lag_and_positions(
     said = metadata(instance, READINGS)
     assert said["new rows"] == 70 and said["table version"] == 12 and said["lag (records)"] == 7
     assert said["positions"] == {"sensor-events/0": 100, "sensor-events/1": 90}
+
+
+def test_a_small_plot_shows_how_an_asset_has_moved_lately(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    reporter = Reporter(settings, "bridge", clock)
+    logged = 0
+    for rate in (60, 0, 30, 120):
+        clock.now += REPORT_SECONDS
+        logged += rate * 5
+        reporter.report(instance, {"logged": logged, "routes": {"zigbee2mqtt/#": logged}})
+    assert metadata(instance, TOPIC)["a minute, lately"] == "▅▂█  now 120, at most 120", "a pause thins the next bar"
+
+
+def test_a_sparkline_begins_at_zero() -> None:
+    assert sparkline([0, 1, 2, 4]) == "▁▃▅█" and sparkline([5, 5]) == "██" and sparkline([0, 0]) == "▁▁"
+    assert sparkline([]) == ""
+    with pytest.raises(ValueError, match="below zero"):
+        sparkline([1, -1])
 
 
 def test_quiet_tables_say_hourly_that_somebody_has_looked(
