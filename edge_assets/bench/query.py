@@ -1,7 +1,8 @@
 """`edge bench query`: how fast charts are over a year of one home, beside DuckDB and Spark over raw silver.
 
 50 devices, 7 measurements each, a message every 5 minutes. Each question is asked on a fresh connection, as a page that
-is opened asks it, and again on one that stays open. The reference asks the same of `silver.readings`.
+is opened asks it, and again on one that stays open. The references ask the same of `silver.readings`: `edge sql`,
+and a Spark session with the stream writer's options.
 """
 
 from __future__ import annotations
