@@ -88,7 +88,11 @@ class BridgeProcess:
             )
         if connected:
             print(f"the bridge's log: {self.log}")
-            wait_for(self.status, lambda status: status.get("pid") == self.pid and bool(status.get("connected")))
+            self.wait_until_connected()
+
+    def wait_until_connected(self) -> None:
+        """Its own word for it: until it says something, the file tells of a predecessor."""
+        wait_for(self.status, lambda status: status.get("pid") == self.pid and bool(status.get("connected")))
 
     @property
     def pid(self) -> int:

@@ -169,7 +169,7 @@ def test_writes_of_a_dead_bridge_that_land_after_the_barrier_are_fenced(settings
         bridge.start(connected=False)
         time.sleep(0.5)  # it waits for Kafka, or is about to
         own_kafka.thaw()
-        wait_for(bridge.status, lambda status: bool(status.get("connected")))
+        bridge.wait_until_connected()
     with bridge.keep():
         assert sorted(in_the_log(own, sent)) == list(range(sent))
     topic = str(own.bridge.routes[0].topic)

@@ -101,6 +101,7 @@ def test_a_killed_writer_goes_on_where_the_bucket_stands_and_every_reader_reads_
     _readers_agree(on_s3, sent, tmp_path)
 
 
+@pytest.mark.slow
 def test_while_the_bucket_is_away_the_log_keeps_what_comes(settings: Settings, kafka: Settings, tmp_path: Path) -> None:
     """The writer ends, and so does one that is started meanwhile; one that finds the bucket again goes on."""
     program, port = s3_rig.gateway(settings), endpoints.free_port()
@@ -126,7 +127,7 @@ def test_while_the_bucket_is_away_the_log_keeps_what_comes(settings: Settings, k
         until(partial(_has, on_s3, 100), "records", process)
         report = verify(on_s3, wait_seconds=60)
         assert report.holds, report.render()
-    values = sorted(row["value"] for row in table(on_s3, "silver.readings"))
+        values = sorted(row["value"] for row in table(on_s3, "silver.readings"))
     assert values == [float(number) for number in range(100)]
 
 
