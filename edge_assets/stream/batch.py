@@ -2,7 +2,7 @@
 
 `BatchWriter.write` does, in this order; a kill -9 between any two steps is mended by `recover` at the next start:
 
-1. decode with the registry as it is known, and summarise (one pass over the batch); not of a lake's very first batch;
+1. decode with the registry as it is known, and summarise (one pass over the batch);
 2. where the batch tells of devices, bridges or clocks: learn that first, and decode anew;
 3. commit `silver.devices`, if it changed;
 4. commit `bronze.events`: the records, their outcomes, the positions, the registry's version. From here on the
@@ -147,10 +147,9 @@ class BatchWriter:
         knowledge = self.note.knowledge
         note = replace(self.note, batch=self.note.batch + 1)
         here = {(log_id, partition): offset for (log_id, _, partition), offset in note.positions.items()}
-        if note.batch > 1:  # the first batch of a lake teaches nearly always
-            with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
-                if not summary.teaching:
-                    return self._commit(decoded, summary, note)
+        with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
+            if not summary.teaching:
+                return self._commit(decoded, summary, note)
         registry, knowledge = self._learn(records, knowledge)
         if registry is not self.registry:
             version = self._lake.write_registry(registry, self._settings.site, note)

@@ -173,6 +173,10 @@ class Lake:
         log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
         return log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().version()
 
+    def _is_new(self, table: Table) -> bool:
+        """Whether nothing was ever written to it. To read no rows takes a Spark that has just started seconds."""
+        return self.version(table) == 0
+
     def latest_note(self, table: Table) -> Note | None:
         """The newest commit's note; None where the table has none. From the log's own files: to ask Spark for a table's
         history takes it a second, for each table, at each start."""
@@ -181,12 +185,16 @@ class Lake:
 
     def positions_from_rows(self) -> tuple[int, dict[Place, int]]:
         """(batch, positions) as the rows of `bronze.events` themselves tell them: the way back without a note."""
+        if self._is_new(BRONZE_EVENTS):
+            return 0, {}
         rows = self.read(BRONZE_EVENTS)
         places = rows.groupBy("log_id", "kafka_topic", "kafka_partition").agg({"kafka_offset": "max"}).collect()
         batch = rows.agg({"batch": "max"}).first()[0] or 0  # type: ignore[index]
         return batch, {(row[0], row[1], row[2]): row[3] + 1 for row in places}
 
     def read_registry(self, version: int | None = None) -> Registry:
+        if self._is_new(DEVICES):
+            return Registry()
         rows = self.read(DEVICES, version).withColumns({name: F.unix_micros(name) for name in _TIMES}).collect()
         return Registry(sorted(map(_entry, rows), key=lambda e: (e.source.received_at, e.base_topic, e.device_id)))
 
