@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from edge_assets.decoding import registry
 from edge_assets.decoding.registry import BadRegistry, Entry, Source
 from edge_assets.settings import Route
-from edge_assets.stream.decode import Lookup
+from edge_assets.stream.decode import Lookup, text
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -55,9 +55,9 @@ class Registry(registry.Registry):
 
 def small_frame(spark: SparkSession, rows: Sequence[tuple[Any, ...]], columns: str) -> DataFrame:
     """Rows as a frame, by way of JSON, which Spark reads itself: `createDataFrame` would start Python workers."""
-    text = json.dumps([dict(zip(_names(columns), row, strict=True)) for row in rows])
-    parsed = F.from_json(F.lit(text), f"array<struct<{columns}>>")
-    return spark.range(1).select(F.inline(parsed))
+    told = json.dumps([dict(zip(_names(columns), row, strict=True)) for row in rows])
+    schema = f"array<struct<{columns}>>"
+    return spark.range(1).selectExpr(f"inline(from_json({text(told)}, {text(schema)}))")
 
 
 def _names(columns: str) -> list[str]:

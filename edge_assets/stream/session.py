@@ -48,6 +48,7 @@ def spark_session(settings: Settings, jars: list[Path], java_home: Path) -> Iter
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
+    _pass_no_arrays()
     with _jvm_lock(settings) as lock:
         os.environ["JAVA_HOME"] = str(java_home)
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -70,6 +71,15 @@ def spark_session(settings: Settings, jars: list[Path], java_home: Path) -> Iter
             yield SparkSession(context)
         finally:
             _stop(context, gateway)
+
+
+def _pass_no_arrays() -> None:
+    """Let PySpark not ask of each argument whether it is NumPy's: to ask, it imports helpers of its own tests, and with
+    them NumPy, pandas and PyArrow, which is 95 MB and a second of each start. (`functions.lit` asks too.)"""
+    from py4j import protocol
+
+    converters = protocol.INPUT_CONVERTER
+    converters[:] = [each for each in converters if not type(each).__name__.startswith("Numpy")]
 
 
 def _quiet(gateway: Any, name: str) -> None:
