@@ -120,11 +120,11 @@ def _raw(settings: Settings, query: str) -> dict[str, Any]:
 
 
 def _spark(settings: Settings, asked: dict[str, Question]) -> dict[str, Any]:
+    from edge_assets.stream.lake import Lake
     from edge_assets.stream.session import spark_session
 
     with spark_session(settings, jars.ensure_spark(settings), java.java_home(settings)) as spark:
-        location = str(settings.lake_path / READINGS.layer / READINGS.name)
-        spark.read.format("delta").load(location).createOrReplaceTempView("readings")
+        Lake(spark, settings.lake_path).read(READINGS).createOrReplaceTempView("readings")
         spark.sql("SELECT count(*) FROM readings").collect()  # the table's log is read once
         # Asked anew each time: a frame that is collected again would reuse what it has shuffled.
         return {

@@ -37,7 +37,7 @@ WINDOW = 2
 """so many times the records that may be waited for are remembered, those marked `maybe_repeat` not counted"""
 
 _RECENT = struct.Struct("<H?32s")
-"""identifier, DUP, digest: behind a long queue there are 131,000 of them, and as tuples they took twice the memory"""
+"""identifier, DUP, digest: behind a long queue there are 131,000 of them, and tuples took three times the memory"""
 
 
 class Verdict(Enum):
@@ -90,7 +90,6 @@ class Redeliveries:
         self._whole = whole
         self._complete = complete
         self._recent: deque[bytes] = deque()
-        self._last_dup = False
         self._last_excused: dict[int, int] = {}
         self._waiting: dict[int, Logged] | None = None
         self._begin_connection(carried, unacknowledged=0)
@@ -112,7 +111,7 @@ class Redeliveries:
     def first_sending_seen(self) -> bool:
         """Whether a message was logged that came for the first time: all that was carried over came before it."""
         last = self._recent[-1] if self._recent else None
-        return last is not None and last is not self._last_before and not self._last_dup
+        return last is not None and last is not self._last_before and not _RECENT.unpack(last)[1]
 
     def take_further_ahead(self, limit: int) -> None:
         """From now on so many messages are taken ahead of those that the broker is known to have acknowledged."""
@@ -127,7 +126,6 @@ class Redeliveries:
         """Remember a QoS 1 message that goes to the log, in order of arrival; `marked`: as `maybe_repeat`."""
         if marked:
             self._remember((self._recent.maxlen or 0) + 1)
-        self._last_dup = dup
         self._recent.append(_RECENT.pack(mid, dup, digest_of(topic, sha256(payload).digest())))
 
     def judge(self, mid: int, topic: bytes, payload: bytes) -> Verdict:
