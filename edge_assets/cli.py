@@ -293,6 +293,63 @@ def redrive(
     print(_json(request(_settings(profile), reason=reason)))
 
 
+rooms_app = typer.Typer(
+    no_args_is_help=True,
+    help="What people know of rooms and no sensor says: name, floor, kind. It stands beside each window from the next "
+    "one on, without a restart; `edge reprocess --table gold` brings it to those that are written.",
+)
+app.add_typer(rooms_app, name="rooms")
+
+
+@rooms_app.command("list")
+def rooms_list(as_json: Json = False, profile: Profile = None) -> None:
+    """List the rooms that are described."""
+    from dataclasses import asdict
+
+    from edge_assets import rooms
+
+    known = [asdict(room) for room in rooms.known(_settings(profile))]
+    if as_json:
+        print(_json(known))
+    for room in [] if as_json else known:
+        print("  ".join(f"{room[name] or '-':20}" for name in room).rstrip())
+    if not known and not as_json:
+        print("no room is described yet: edge rooms set ROOM --name … --floor … --type …")
+
+
+@rooms_app.command("set")
+def rooms_set(
+    room_id: Annotated[
+        str, typer.Argument(metavar="ROOM", help="the room, as its topic says: building/<room>/telemetry")
+    ],
+    name: Annotated[str | None, typer.Option(help="its name for people")] = None,
+    floor: Annotated[str | None, typer.Option(help="its floor")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="what kind of room it is: office, kitchen …")] = None,
+    profile: Profile = None,
+) -> None:
+    """Describe a room. What is not named stays as it is; an empty text ("") takes a word back."""
+    from edge_assets import rooms
+
+    if name is None and floor is None and kind is None:
+        raise typer.BadParameter("nothing is said of the room: give --name, --floor or --type")
+    room = rooms.describe(_settings(profile), room_id, room_name=name, floor=floor, room_type=kind)
+    told = (f"name {room.room_name!r}", f"floor {room.floor!r}", f"type {room.room_type!r}")
+    print(f"{room.room_id}: {', '.join(told)}")
+
+
+@rooms_app.command("forget")
+def rooms_forget(
+    room_id: Annotated[str, typer.Argument(metavar="ROOM", help="the room, as its topic says")], profile: Profile = None
+) -> None:
+    """Take back what was said of a room; its messages and windows stay. Exit codes: 0 done, 1 nothing was said."""
+    from edge_assets import rooms
+
+    if not rooms.forget(_settings(profile), room_id):
+        print(f"nothing is said of {room_id!r}; `edge rooms list` lists the rooms that are described", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"{room_id}: forgotten")
+
+
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint, start, query or rollup")],

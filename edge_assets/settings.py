@@ -201,6 +201,62 @@ class StreamSettings(Section):
     vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")
 
 
+class Window(Section):
+    """One table of windows over the rooms' messages: `gold.<name>`."""
+
+    name: str = Field(description="the table's name in gold", pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    size_seconds: int = Field(ge=1, le=86_400, description="how long a window is")
+    slide_seconds: int | None = Field(
+        default=None, ge=1, description="a window begins each so many seconds; null: each as one ends (tumbling)"
+    )
+    publish: bool = Field(default=False, description="hand each window to Kafka too: `telemetry.<room>.downsampled`")
+
+    @model_validator(mode="after")
+    def _slides_through(self) -> Window:
+        if self.size_seconds % self.step_seconds:
+            raise ValueError(f"{self.name}: size_seconds must be a multiple of slide_seconds")
+        return self
+
+    @property
+    def step_seconds(self) -> int:
+        """From one window's begin to the next one's."""
+        return self.slide_seconds or self.size_seconds
+
+
+class WindowSettings(Section):
+    tables: tuple[Window, ...] = Field(
+        default=(
+            Window(name="telemetry_5s_agg", size_seconds=10, slide_seconds=5, publish=True),
+            Window(name="telemetry_1m_agg", size_seconds=60),
+            Window(name="telemetry_5m_agg", size_seconds=300),
+        ),
+        description="the tables of windows over rooms: name, size, slide, and whether Kafka gets them too",
+    )
+    watermark_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="a window is closed when a message so much later than its end has come; what comes behind that is "
+        "late, and corrects the window",
+    )
+    idle_seconds: float = Field(
+        default=60, gt=0, description="when no room has spoken for so long, the clock closes the last windows"
+    )
+    session_gap_seconds: int = Field(
+        default=600, ge=1, description="an occupancy session ends when nobody was seen in the room for so long"
+    )
+    repair_minutes: float = Field(
+        default=5, gt=0, description="how often windows that late messages belong to are computed again"
+    )
+
+    @field_validator("tables")
+    @classmethod
+    def _names_differ(cls, tables: tuple[Window, ...]) -> tuple[Window, ...]:
+        names = [table.name for table in tables]
+        if taken := {name for name in names if names.count(name) > 1 or name in ("sessions", "anomalies")}:
+            raise ValueError(f"the name {min(taken)!r} is taken")
+        return tables
+
+
 class RollupSettings(Section):
     update_minutes: int = Field(
         default=10,
@@ -296,6 +352,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
     s3: S3Settings = S3Settings()
+    windows: WindowSettings = WindowSettings()
     rollups: RollupSettings = RollupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()

@@ -265,12 +265,12 @@ def _completeness(settings: Settings) -> dg.AssetCheckResult:
 
 
 def check_job(
-    check: dg.AssetCheckKey, name: str, cron: str, words: str
+    checks: Sequence[dg.AssetCheckKey], name: str, cron: str, words: str
 ) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    """A check that needs a process of its own, as a job, and a schedule for it: what it reads grows with the lake."""
+    """Checks that need a process of their own, as a job, and a schedule for it: what it reads grows with the lake."""
     job = dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.checks(check),
+        selection=dg.AssetSelection.checks(*checks),
         executor_def=dg.in_process_executor,
         description=words,
     )
@@ -285,7 +285,9 @@ def check_job(
 
 def complete_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     check = dg.AssetCheckKey(EVENTS_KEY, "complete")
-    return check_job(check, "verify_tables", "17 */6 * * *", "Compares the tables with the log, as `edge verify` does.")
+    return check_job(
+        [check], "verify_tables", "17 */6 * * *", "Compares the tables with the log, as `edge verify` does."
+    )
 
 
 def check_sensor(settings: Settings) -> dg.SensorDefinition:

@@ -207,7 +207,7 @@ def rollup_check(settings: Settings) -> dg.AssetChecksDefinition:
 
 def rollup_check_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     check = dg.AssetCheckKey(rollup_key(READINGS_1M.name), CHECK)
-    return check_job(check, "check_rollups", "47 */6 * * *", "Compares sampled buckets with a recompute from silver.")
+    return check_job([check], "check_rollups", "47 */6 * * *", "Compares sampled buckets with a recompute from silver.")
 
 
 def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:

@@ -18,6 +18,7 @@ and under its own number: a table whose newest commit has that number is passed 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -80,6 +81,12 @@ class Summary:
     """messages of rooms that were read"""
     states: int
     """retained messages that tell a device's state"""
+    room_time_us: int | None
+    """the latest event time of a room's message that had come by then; None: no room spoke"""
+    room_newest_us: int | None
+    """the latest of all, also of those whose clock is ahead"""
+    late: int
+    """messages of rooms that were behind the watermark"""
 
     @property
     def derived(self) -> list[Table]:
@@ -104,7 +111,7 @@ class BatchWriter:
         self.registry = Registry()
         self._lookup: Lookup = self._lookup_of(self.registry)
         self._last_received_us = 0
-        counted = ("records", *NUMBERS, "rooms", "states", *OUTCOMES)
+        counted = ("records", *NUMBERS, "rooms", "states", "late", *OUTCOMES)
         self.written: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
@@ -164,7 +171,7 @@ class BatchWriter:
     def _decoded(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
         decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
         try:
-            summary = _summarise(decoded)
+            summary = _summarise(decoded, self.note.watermark)
             # From here on it is read from memory: few rows are one task, and one file in each table.
             yield decoded.coalesce(1) if summary.records <= ONE_FILE_RECORDS else decoded, summary
         finally:
@@ -179,6 +186,7 @@ class BatchWriter:
             pending.setdefault(name, day)
         follows = tuple(table.full_name for table in summary.derived)
         note = replace(note, positions={**note.positions, **summary.ends}, pending=pending, follows=follows)
+        note = replace(note, watermark=self._watermark(summary), late=summary.late)
         bronze = self._bronze(
             decoded, f"{_number(note.batch)} AS batch", nested=summary.nested, rooms=summary.rooms > 0
         )
@@ -195,7 +203,21 @@ class BatchWriter:
             self.written[outcome] += number
         self.written["rooms"] += summary.rooms
         self.written["states"] += summary.states
+        self.written["late"] += summary.late
         return summary
+
+    def _watermark(self, summary: Summary) -> int | None:
+        """The watermark behind a batch; it never goes back. Nobody's clock moves it beyond ours."""
+        if summary.room_time_us is None:
+            return self.note.watermark
+        reached = min(summary.room_time_us, time.time_ns() // 1000)
+        reached -= int(self._settings.windows.watermark_seconds * 1e6)
+        return max(reached, self.note.watermark or reached)
+
+    def raise_watermark(self, to_us: int) -> None:
+        """Wait for no room before this time any more, though none has said that it is over. Between two batches."""
+        if self.note.watermark is None or self.note.watermark < to_us:
+            self.note = replace(self.note, watermark=to_us)
 
     def _write_derived(
         self, decoded: DataFrame, lookup: Lookup, note: Note, tables: Collection[Table], *, nested: bool = True
@@ -324,8 +346,10 @@ class BatchWriter:
         return joined.selectExpr(*decoded.columns, *numbers, *more)
 
 
-def _summarise(decoded: DataFrame) -> Summary:
+def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
     """One small aggregate, which also fills the cache that the writes then read."""
+    of_room = "outcome = 'read' AND kind = 'room'"
+    late = "0L" if watermark is None else f"count_if({of_room} AND unix_micros(event_time) < {_number(watermark)})"
     aggregates = (
         "count(1) AS records",
         "max(kafka_offset) AS last",
@@ -333,7 +357,11 @@ def _summarise(decoded: DataFrame) -> Summary:
         "count_if(kind IN ('registry', 'control')) AS teaching",
         "collect_set(CASE WHEN pending AND outcome = 'read' THEN device_name END) AS pending",
         "max(nested) AS nested",
-        "count_if(outcome = 'read' AND kind = 'room') AS rooms",
+        f"count_if({of_room}) AS rooms",
+        # A clock that is ahead must not close the windows of all others: nothing was measured after it had come.
+        f"max(CASE WHEN {of_room} THEN unix_micros(least(event_time, received_at)) END) AS room_time",
+        f"max(CASE WHEN {of_room} THEN unix_micros(event_time) END) AS room_newest",
+        f"{late} AS late",
         f"count_if({decode.STATE} AND properties IS NOT NULL) AS states",
     )
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
@@ -354,6 +382,9 @@ def _summarise(decoded: DataFrame) -> Summary:
         nested=any(row.nested for row in rows),
         rooms=sum(row.rooms for row in rows),
         states=sum(row.states for row in rows),
+        room_time_us=max((row.room_time for row in rows if row.room_time is not None), default=None),
+        room_newest_us=max((row.room_newest for row in rows if row.room_newest is not None), default=None),
+        late=sum(row.late for row in rows),
     )
 
 

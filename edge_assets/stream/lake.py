@@ -8,10 +8,10 @@ other file decides where reading resumes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyspark.sql import functions as F
 
@@ -50,10 +50,13 @@ STATISTICS = {
     DEVICE_STATES: ("kafka_partition", "kafka_offset", "received_at", "device_id"),
     DEVICES: ("device_id", "device_name"),
 }
+STATISTICS_OF_GOLD = ("window_start", "session_start", "session_end", "room_id")
 
 # Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
 # machine's zone, twice a year for the worse.
 _TIMES = ("valid_from", "valid_to", "told_at")
+
+_NOTE_OF_SESSION = "spark.databricks.delta.commitInfo.userMetadata"
 
 _SAME_POSITION = " AND ".join(f"t.{name} = s.{name}" for name in POSITION_COLUMNS)
 
@@ -72,6 +75,10 @@ class Note:
     """names of devices that are not known yet → day (ISO) of their first pending reading"""
     follows: tuple[str, ...] | None = None
     """tables that get rows of the batch after `bronze.events`; None: not told, it may be any"""
+    watermark: int | None = None
+    """no room is waited for before this event time, µs since 1970; None: no room has spoken"""
+    late: int | None = None
+    """messages of rooms in the batch that were behind the watermark; None: not told, there may be any"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -85,6 +92,8 @@ class Note:
                 "bad_registry": sorted(map(list, self.knowledge.bad_registry)),
                 "pending": dict(self.pending),
                 "follows": self.follows,
+                "watermark": self.watermark,
+                "late": self.late,
             }
         )
 
@@ -102,7 +111,15 @@ class Note:
             ),
             pending=raw["pending"],
             follows=None if raw.get("follows") is None else tuple(raw["follows"]),
+            watermark=raw.get("watermark"),
+            late=raw.get("late"),
         )
+
+
+class Encoded(Protocol):
+    """A commit's note: JSON, with the number of the newest `batch` that the commit knows of."""
+
+    def encode(self) -> str: ...
 
 
 class Lake:
@@ -115,15 +132,16 @@ class Lake:
     def location(self, table: Table) -> str:
         return object_store.spark_uri(self._path / table.layer / table.name)
 
-    def create_tables(self) -> None:
+    def create_tables(self, tables: Iterable[Table] = TABLES) -> None:
         """Make the tables that are not there, as `edge_assets.tables` has them."""
         from delta.tables import DeltaTable
 
-        for table in TABLES:
+        for table in tables:
             builder = DeltaTable.createIfNotExists(self._spark).location(self.location(table)).comment(table.row)
             for column in table.columns:
                 builder = builder.addColumn(column.name, column.type, comment=column.description)
-            statistics = {"delta.dataSkippingStatsColumns": ",".join(STATISTICS[table])}
+            kept = STATISTICS.get(table) or [c.name for c in table.columns if c.name in STATISTICS_OF_GOLD]
+            statistics = {"delta.dataSkippingStatsColumns": ",".join(kept)}
             for name, value in {**PROPERTIES, **statistics}.items():
                 builder = builder.property(name, value)
             builder.partitionedBy(*table.partitioned_by).execute() if table.partitioned_by else builder.execute()
@@ -134,7 +152,7 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.location(table))
 
-    def append(self, table: Table, rows: DataFrame, note: Note) -> None:
+    def append(self, table: Table, rows: DataFrame, note: Encoded) -> None:
         """Add a batch's rows."""
         columns = [column.name for column in table.columns]
         self._writer(rows.select(*columns), note).mode("append").save(self.location(table))
@@ -157,13 +175,30 @@ class Lake:
         changes: dict[str, Any] = {name: f"s.{name}" for name in told}
         table.alias("t").merge(source.alias("s"), _SAME_POSITION).whenMatchedUpdate(differs, changes).execute()
 
+    def merge(self, table: Table, keys: Collection[str], rows: DataFrame, note: Encoded) -> None:
+        """Put rows in the place of those with the same keys, add those that are new, and take away those that are
+        `gone` (a boolean column of `rows`, beside the table's), in one commit. `keys` should hold the partition's."""
+        from delta.tables import DeltaTable
+
+        columns: dict[str, Any] = {column.name: f"s.{column.name}" for column in table.columns}
+        same = " AND ".join(f"t.{name} = s.{name}" for name in keys)
+        target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
+        merged = target.merge(rows.alias("s"), same).whenMatchedDelete("s.gone")
+        merged = merged.whenMatchedUpdate(set=columns).whenNotMatchedInsert("NOT s.gone", values=columns)
+        # A merge takes its note from the session. Nobody else may use this one's meanwhile.
+        self._spark.conf.set(_NOTE_OF_SESSION, note.encode())
+        try:
+            merged.execute()
+        finally:
+            self._spark.conf.unset(_NOTE_OF_SESSION)
+
     def delete_positions(self, table: Table, positions: DataFrame) -> None:
         from delta.tables import DeltaTable
 
         target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
         target.merge(positions.alias("s"), _SAME_POSITION).whenMatchedDelete().execute()
 
-    def _writer(self, rows: DataFrame, note: Note) -> Any:
+    def _writer(self, rows: DataFrame, note: Encoded) -> Any:
         # The batch number in the note is the transaction's identity; `BatchWriter.recover` compares it. Delta's own
         # (`txnVersion`) would say the same, and rebuild a table's state from its log at each commit to check it, which
         # took a third of a small batch's time.

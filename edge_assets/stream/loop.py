@@ -10,8 +10,9 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,14 @@ from edge_assets.platform import log as kafka_log
 from edge_assets.service import Report
 from edge_assets.settings import Settings
 from edge_assets.stream import requests
+from edge_assets.tables import TABLES, Table, gold_tables
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming import StreamingQuery
 
-    from edge_assets.stream.batch import BatchWriter
+    from edge_assets.stream.batch import BatchWriter, Summary
+    from edge_assets.stream.durability import Durability
     from edge_assets.stream.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -64,18 +67,28 @@ class _Writer:
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
     _next_look: float = 0.0
+    _closed: tuple[int, int] | None = None
+    """watermark and number of the last batch that is written whole"""
+    _heard: float = field(default_factory=time.monotonic)
+    """when a room's message was last written"""
+    _next_repair: float = field(default_factory=time.monotonic)
+    """at once after a start: what the last writer did not come to"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
-        from edge_assets.stream.durability import Durability
+        from edge_assets.stream.gold.tables import Gold
         from edge_assets.stream.lake import Lake
         from edge_assets.stream.maintenance import Maintenance
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
         self.lake.create_tables()
-        self.durability = Durability(self.settings.lake_path) if _forces(self.settings) else None
+        self.durability = self._durability(TABLES)
+        self.durability_of_gold = self._durability(gold_tables(self.settings))
+        self.gold = Gold(self.spark, self.settings)
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
+        if (written := self.gold.written()) is not None:
+            self.batches.raise_watermark(written)
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
@@ -88,11 +101,17 @@ class _Writer:
                 if not query.isActive:
                     query.awaitTermination(1)  # raises what ended it
                     raise RuntimeError("the streaming query ended by itself")
+                self._close_windows()
                 self._serve_requests()
                 self._maintain()
                 self._report(query)
         finally:
             self._stop(query)
+
+    def _durability(self, tables: Iterable[Table]) -> Durability | None:
+        from edge_assets.stream.durability import Durability
+
+        return Durability(self.settings.lake_path, tables) if _forces(self.settings) else None
 
     def _stop(self, query: StreamingQuery) -> None:
         """A batch that waits for its turn meanwhile is not written: the next query reads it again."""
@@ -141,8 +160,41 @@ class _Writer:
         with self._turn:
             if generation != self._generation:
                 return
-            self.batches.write(source.records(frame, log_ids))
+            summary = self.batches.write(source.records(frame, log_ids))
             self._force()
+            self._written(summary)
+
+    def _written(self, summary: Summary) -> None:
+        """Let gold go on to the watermark of a batch that is on the disk."""
+        if summary.rooms:
+            self._heard = time.monotonic()
+            self.gold.newest = max(self.gold.newest, summary.room_newest_us or 0)
+        if self.batches.note.watermark is not None:
+            self._closed = self.batches.note.watermark, self.batches.note.batch
+
+    def _close_windows(self) -> None:
+        """One step of gold; a batch never waits for it."""
+        if time.monotonic() - self._heard > self.settings.windows.idle_seconds:
+            self._close_idle()
+        if self._closed is None:
+            return
+        if not self.gold.tables:
+            self.gold.begin(self._closed[0])
+        worked = self.gold.advance(*self._closed)
+        if time.monotonic() > self._next_repair:
+            self._next_repair = time.monotonic() + self.settings.windows.repair_minutes * 60
+            worked = any(self.gold.repair(self._closed[1]).values()) or worked
+        if worked and self.durability_of_gold:
+            self.durability_of_gold.sync()
+
+    def _close_idle(self) -> None:
+        """No room has spoken for long: the clock closes the windows. Between two batches: what comes then is late."""
+        with self._turn:
+            self._heard = time.monotonic()  # in so many seconds again
+            if self.batches.note.watermark is None:
+                return
+            self.batches.raise_watermark(int((time.time() - self.settings.windows.idle_seconds) * 1e6))
+            self._closed = self.batches.note.watermark, self.batches.note.batch
 
     def _force(self) -> None:
         if self.durability:
@@ -175,7 +227,9 @@ class _Writer:
             {
                 "batch": self.batches.note.batch,
                 "written": dict(self.batches.written),
-                "tables": self.batches.tables(),
+                "tables": {**self.batches.tables(), **self.gold.report()},
+                "published": self.gold.publisher.published,
+                "watermark": _iso(self.batches.note.watermark),
                 "positions": {
                     f"{topic}/{partition}": offset
                     for (_, topic, partition), offset in self.batches.note.positions.items()
@@ -184,6 +238,10 @@ class _Writer:
                 "progress": _progress(query),
             }
         )
+
+
+def _iso(micros: int | None) -> str | None:
+    return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")
 
 
 def _progress(query: StreamingQuery) -> dict[str, Any]:

@@ -32,6 +32,7 @@ JVM_OPTIONS = (
 TALKATIVE = (
     "org.apache.spark.sql.catalyst.util.StringUtils",  # a plan was cut short: so we asked
     "org.apache.spark.sql.execution.streaming.runtime.ProcessingTimeExecutor",  # a batch took longer than its trigger
+    "org.apache.spark.rdd.MapPartitionsRDD",  # a merge holds its rows, and nobody will ask for their lineage
     "org.apache.spark.scheduler.DAGScheduler",  # a job group that is cancelled at a stop had no jobs
 )
 """Loggers that warn of the ordinary, some at every batch."""

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.tables import TABLES, Table
+from edge_assets.tables import TABLES, Table, gold_tables
 from edge_assets.warehouse.duck_types import from_delta, from_spark, quoted, text
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def names(settings: Settings) -> list[TableName]:
     """The tables of the lake: those of the contract, and whatever else lies in its folders."""
     with object_store.in_words(settings):
         found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
-    contract = {(table.layer, table.name) for table in TABLES}
+    contract = {(table.layer, table.name) for table in (*TABLES, *gold_tables(settings))}
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
 
@@ -134,13 +134,13 @@ def snapshot(settings: Settings, name: TableName, version: int | None = None) ->
     path = settings.lake_path / name[0] / name[1]
     with object_store.in_words(settings):
         if not any((path / "_delta_log").glob("*.json")):
-            return _missing(name)
+            return _missing(settings, name)
     _refuse_odd_paths(path)
     for attempt in range(1, SNAPSHOTS + 1):
         try:
             return _of(name, path, DeltaTable(path.as_uri(), version, object_store.deltalake_options(settings)))
         except TableNotFoundError:
-            return _missing(name)
+            return _missing(settings, name)
         except (DeltaError, OSError, KeyError) as error:  # perhaps the log is being cleaned up at this moment
             if attempt == SNAPSHOTS:
                 raise LakeError(
@@ -162,7 +162,7 @@ def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyC
     )
     opened.execute("SET TimeZone = 'UTC'")
     object_store.let_duckdb_read(opened, settings)
-    for layer in sorted({table.layer for table in TABLES}):
+    for layer in sorted({table.layer for table in (*TABLES, *gold_tables(settings))}):
         opened.execute(f"CREATE SCHEMA {quoted(layer)}")
     return opened
 
@@ -192,8 +192,9 @@ def _show(opened: DuckDBPyConnection, table: Snapshot) -> None:
     opened.execute(f"CREATE OR REPLACE TABLE {table.sql_name} AS SELECT * FROM reader")
 
 
-def contract_table(name: TableName) -> Table | None:
-    return next((table for table in TABLES if (table.layer, table.name) == name), None)
+def contract_table(settings: Settings, name: TableName) -> Table | None:
+    known = (*TABLES, *gold_tables(settings))
+    return next((table for table in known if (table.layer, table.name) == name), None)
 
 
 def _refuse_odd_paths(path: Path) -> None:
@@ -202,8 +203,8 @@ def _refuse_odd_paths(path: Path) -> None:
         raise LakeError(f"reading {path}: deltalake cannot read below a folder named with {odd[0]}; set lake.path")
 
 
-def _missing(name: TableName) -> Snapshot:
-    table = contract_table(name)
+def _missing(settings: Settings, name: TableName) -> Snapshot:
+    table = contract_table(settings, name)
     if table is None:
         raise LakeError(f"reading {'.'.join(name)}: there is no such table; `edge sql 'SHOW ALL TABLES'` lists them")
     return Snapshot(name, None, {column.name: from_spark(column.type) for column in table.columns})

@@ -114,7 +114,7 @@ def test_a_table_torn_from_its_first_commit_on_says_what_to_do(lake: Path) -> No
 
 def test_sync_forces_each_new_commit_once_data_before_log(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[Path] = []
-    watch = durability.Durability(lake)
+    watch = durability.Durability(lake, TABLES)
     monkeypatch.setattr(durability, "_force", forced.append)
     write_deltalake(folder(lake), pa.table({"batch": [4]}), mode="append")
     watch.sync()
