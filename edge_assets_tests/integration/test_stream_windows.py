@@ -19,7 +19,7 @@ from edge_assets.settings import Settings, Window, WindowSettings
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests.stream_rig import Log, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
 BEGIN = 1_790_000_000
 """seconds since 1970; a multiple of 5 and of 100"""
@@ -141,7 +141,7 @@ def minutes_of_life(random: Random) -> Iterator[tuple[float, str, float, dict[st
     some of these behind the watermark."""
     for second in range(0, 240, 2):
         for room in ("lab", "hall", "attic"):
-            at = second + random.random()
+            at = round(second + random.random(), 3)
             late = random.choice((5, 15, 40, 90)) * random.random() if random.random() < 0.05 else 0.2
             people = 2 if room == "lab" and (40 < at < 80 or at > 130) else 0
             fields = {"temperature": random.uniform(18, 25), "co2_ppm": random.randint(400, 900)}
@@ -162,8 +162,8 @@ def test_windows_and_sessions_equal_a_recompute_with_late_messages_and_a_kill(se
             for arrived, room, at, fields in arrivals[begin : min(begin + 30, half)]:
                 said.say(room, at, arrived, **fields)
             log.flush()
-            until(lambda: len(table(settings, "silver.room_telemetry")) == log.written, "a part", process)
-        until(lambda: table(settings, "gold.telemetry_5s_agg"), "the first windows", process)
+            until(lambda: len(table(settings, "silver.room_telemetry")) == log.written, "a part", process, 300)
+        until(lambda: table(settings, "gold.telemetry_5s_agg"), "the first windows", process, 300)
         rooms.describe(settings, "hall", room_name="Entrance hall")
         process.kill()
     for arrived, room, at, fields in arrivals[half:]:
@@ -172,8 +172,8 @@ def test_windows_and_sessions_equal_a_recompute_with_late_messages_and_a_kill(se
     with writer(settings) as process:
         for name, size, step in (("gold.telemetry_5s_agg", 10, 5), ("gold.telemetry_1m_agg", 60, 60)):
             expected = expected_windows(said.said, size, step)
-            until(partial(are_right, settings, name, expected), f"{name}, whole and right", process)
-        until(lambda: found_sessions(settings) == expected_sessions(said.said, 30), "the sessions", process)
+            until(partial(are_right, settings, name, expected), f"{name}, whole and right", process, 300)
+        until(lambda: found_sessions(settings) == expected_sessions(said.said, 30), "the sessions", process, 300)
     rows = table(settings, "gold.telemetry_5s_agg")
     names = {(row["room_id"], row["room_name"], row["floor"]) for row in rows}
     assert names == {
