@@ -17,8 +17,9 @@ from pyspark.sql import functions as F
 
 from edge_assets import object_store
 from edge_assets.log_record import Place
-from edge_assets.stream import durability
+from edge_assets.stream import durability, losses
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
+from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import (
     BRONZE_EVENTS,
@@ -72,6 +73,8 @@ class Note:
     """names of devices that are not known yet → day (ISO) of their first pending reading"""
     follows: tuple[str, ...] | None = None
     """tables that get rows of the batch after `bronze.events`; None: not told, it may be any"""
+    lost: tuple[Loss, ...] = ()
+    """what had expired in the log before it was read, oldest first"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -85,6 +88,7 @@ class Note:
                 "bad_registry": sorted(map(list, self.knowledge.bad_registry)),
                 "pending": dict(self.pending),
                 "follows": self.follows,
+                "lost": [loss.encode() for loss in self.lost],
             }
         )
 
@@ -102,6 +106,7 @@ class Note:
             ),
             pending=raw["pending"],
             follows=None if raw.get("follows") is None else tuple(raw["follows"]),
+            lost=losses.decoded(raw),
         )
 
 

@@ -7,21 +7,19 @@ resumes, in one way, whether the last writer stopped, was killed, or lost its ch
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edge_assets import object_store
-from edge_assets.errors import LogError
-from edge_assets.platform import jars, java
-from edge_assets.platform import log as kafka_log
+from edge_assets.errors import DiskFull
+from edge_assets.platform import disk, jars, java
 from edge_assets.service import Report
 from edge_assets.settings import Settings
-from edge_assets.stream import requests
+from edge_assets.stream import losses, requests, source
+from edge_assets.stream.reading import Reading
+from edge_assets.stream.source import Begin
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,11 +32,45 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 5.0
-"""between two looks for new topics"""
+"""between two looks for room on the disk"""
 
 
 def run(settings: Settings, stop: threading.Event, report: Report) -> None:
-    """Run until `stop`. Raises what Spark raises: the keep-alive starts it anew."""
+    """Run until `stop`. Raises what Spark raises, and `DiskFull`: the keep-alive starts it anew, and then it waits for
+    room."""
+    wait_for_room(settings, stop, report)
+    if stop.is_set():
+        return
+    try:
+        _write(settings, stop, report)
+    except DiskFull:
+        raise
+    except Exception as error:
+        if full := disk.explained(settings, error):
+            raise full from error
+        raise
+
+
+def wait_for_room(settings: Settings, stop: threading.Event, report: Report) -> None:
+    """Wait until the reserve is free again, and a quarter more: before the JVM, which is the dear part of a start."""
+    waited = False
+    while not stop.is_set():
+        try:
+            disk.require(settings, disk.RESUME)
+        except DiskFull as error:
+            if not waited:
+                log.error("%s", error)
+            waited = True
+            report({"problem": str(error)})
+            stop.wait(LOOK_SECONDS)
+        else:
+            if waited:
+                log.info("there is room again: going on")
+                report({"problem": None})
+            return
+
+
+def _write(settings: Settings, stop: threading.Event, report: Report) -> None:
     from edge_assets.stream import durability, session
 
     if _forces(settings):
@@ -63,7 +95,8 @@ class _Writer:
     """held by whoever commits: a batch, a request, maintenance"""
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
-    _next_look: float = 0.0
+    _begun: int = 0
+    """the generation that the query was begun with: behind a batch that was not written, others would leave a gap"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
@@ -77,12 +110,15 @@ class _Writer:
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
+        self.reading = Reading(self.spark, self.settings)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
             while not stop.wait(POLL_SECONDS):
-                if new := self._new_topics():
-                    log.info("reading %s too", ", ".join(sorted(new)))
+                disk.require(self.settings)
+                why = self.reading.outdated(query.lastProgress)
+                if why or self._generation != self._begun:
+                    log.info("%s", why or "a batch was not written: reading it again")
                     self._stop(query)
                     query = self._start()
                 if not query.isActive:
@@ -103,46 +139,27 @@ class _Writer:
         except Exception as error:  # it took too long; nothing can be written by it any more
             log.warning("stopping the query: %s", str(error).splitlines()[0])
 
-    def _new_topics(self) -> set[str]:
-        """Topics that have come up since the query began (a room's first message)."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return set()
-        self._next_look = now + LOOK_SECONDS
-        try:
-            return set(kafka_log.read_topics(self.settings)) - set(self.log_ids)
-        except LogError as error:  # the query waits for Kafka by itself
-            log.debug("%s", error)
-            return set()
-
     def _start(self) -> StreamingQuery:
-        wanted = kafka_log.read_topics(self.settings)
-        for topic, retention_hours in wanted.items():
-            kafka_log.ensure_topic(self.settings, topic, retention_hours)
-        topics = sorted(wanted)
-        self.log_ids = kafka_log.log_ids(self.settings, topics)
-        generation, log_ids = self._generation, self.log_ids
-        checkpoint = self.settings.home / "stream" / "checkpoint"
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        source = self.spark.readStream.format("kafka").options(**self._source_options(topics))
-        batch = partial(self._batch, generation, log_ids)
-        stream = source.load().writeStream.foreachBatch(batch).option("checkpointLocation", str(checkpoint))
-        return stream.trigger(processingTime=f"{int(self.settings.stream.trigger_seconds * 1000)} milliseconds").start()
+        begin = self.reading.begin(self.batches.note.positions)
+        self.batches.give_up(begin.lost)
+        self._begun = self._generation
+        return self.reading.start(begin, partial(self._batch, self._generation, begin))
 
-    def _source_options(self, topics: list[str]) -> dict[str, Any]:
-        from edge_assets.stream import source
-
-        starts = source.starting_offsets(self.settings, self.log_ids, self.batches.note.positions)
-        return source.options(self.settings, topics, starts)
-
-    def _batch(self, generation: int, log_ids: Mapping[str, str], frame: DataFrame, batch_id: int) -> None:
-        from edge_assets.stream import source
-
+    def _batch(self, generation: int, begin: Begin, frame: DataFrame, batch_id: int) -> None:
         with self._turn:
             if generation != self._generation:
                 return
-            self.batches.write(source.records(frame, log_ids))
-            self._force()
+            # Without room nothing is written; the main loop says so, and ends the query.
+            if self.reading.replaced or not disk.has_room(self.settings) or not self._write(begin, frame):
+                self._generation += 1
+
+    def _write(self, begin: Begin, frame: DataFrame) -> bool:
+        """Write a batch; False where what was read is not of the logs that it seems to be of."""
+        records = source.records(frame, begin.log_ids)
+        if self.batches.write(records, begin.expected, partial(self.reading.confirm, begin)) is None:
+            return False
+        self._force()
+        return True
 
     def _force(self) -> None:
         if self.durability:
@@ -181,6 +198,8 @@ class _Writer:
                     for (_, topic, partition), offset in self.batches.note.positions.items()
                 },
                 "pending_devices": len(self.batches.note.pending),
+                "lost": losses.told(self.batches.note.lost),
+                "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),
             }
         )
@@ -190,12 +209,10 @@ def _progress(query: StreamingQuery) -> dict[str, Any]:
     last = query.lastProgress
     if not last:
         return {}
-    sources = last["sources"]
-    behind = sources[0].get("metrics", {}).get("maxOffsetsBehindLatest") if sources else None
     return {
         "batch_duration_ms": last["batchDuration"],
         "input_rows": last["numInputRows"],
         "processed_rows_per_second": last.get("processedRowsPerSecond"),
-        "lag": int(behind) if behind is not None else None,
+        "lag": sum(source.unread(last).values()),
         "at": last["timestamp"],
     }

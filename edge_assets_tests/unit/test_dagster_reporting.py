@@ -196,7 +196,8 @@ def test_a_summary_is_one_line_with_what_grew() -> None:
 
 
 def hourly(**last: int) -> list[Sample]:
-    return [Sample(0, 10_000, 0, 0), Sample(600, **{"records": 11_000, **last})]
+    figures: dict[str, Any] = {"records": 11_000, **last}
+    return [Sample(0, 10_000, 0, 0), Sample(600, **figures)]
 
 
 def test_a_few_dead_letters_are_no_alarm() -> None:
