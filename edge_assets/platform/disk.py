@@ -85,10 +85,13 @@ def explained(settings: Settings, error: BaseException) -> DiskFull | None:
 
 
 def _words(settings: Settings, space: Space, needed: int) -> str:
+    too_little = (
+        f"{needed} are needed (EDGE_STREAM__MIN_FREE_MB)" if space.free_mb < needed else "which did not suffice"
+    )
     return (
-        f"the disk is full: {space.free_mb} MB are free in {space.path} ({space.what}), {needed} are needed "
-        "(EDGE_STREAM__MIN_FREE_MB); nothing is lost, the log keeps what comes. Make room: delete what is not the "
-        "platform's, or lower EDGE_KAFKA__RETENTION_HOURS; the stream writer then goes on by itself"
+        f"the disk is full: {space.free_mb} MB are free in {space.path} ({space.what}), {too_little}; nothing is lost, "
+        "the log keeps what comes. Make room: delete what is not the platform's, or lower EDGE_KAFKA__RETENTION_HOURS; "
+        "the stream writer then goes on by itself"
     )
 
 

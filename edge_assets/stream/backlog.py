@@ -55,8 +55,8 @@ class Plan:
     def outdated(self, unread: Mapping[Partition, int], batch_records: int) -> bool:
         """Whether to plan anew: a backlog has come up, or is gone, or what was live is behind by now."""
         if not self.catching_up:
-            return sum(unread.values()) > batch_records
-        if all(records <= LIVE_RECORDS for records in unread.values()):
+            return plan(unread, batch_records).catching_up
+        if unread and all(records <= LIVE_RECORDS for records in unread.values()):
             return True
         return any(unread.get(partition, 0) > TOO_MANY_LIVE for partition in self.live)
 

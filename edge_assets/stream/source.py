@@ -10,6 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from edge_assets import log_record
+from edge_assets.errors import LogError
 from edge_assets.log_record import Place
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
@@ -108,9 +109,16 @@ def are_the_same(settings: Settings, log_ids: Mapping[str, str], topics: Iterabl
 
     Spark does not ask: it goes on at the same number in a topic that was deleted and made anew.
     """
+    from confluent_kafka import KafkaError, KafkaException
+
     wanted = {topic: log_ids[topic] for topic in topics}
-    there = kafka_log.topics(settings)
-    return wanted.keys() <= there.keys() and kafka_log.log_ids(settings, wanted) == wanted
+    try:
+        return kafka_log.log_ids(settings, wanted) == wanted
+    except LogError as error:
+        cause = error.__cause__
+        if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return False
+        raise
 
 
 def stream(spark: SparkSession, settings: Settings, from_: Begin, shares: Sequence[Share]) -> DataFrame:

@@ -134,7 +134,8 @@ def verify(settings: Settings, wait_seconds: float = 0, memory_limit: str | None
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         report = _look(settings, memory_limit, late)
-        unsettled = bool(report.problems) and all(p.derived for p in report.problems)
+        amiss = [problem for problem in report.problems if problem.kind != "expired"]
+        unsettled = bool(amiss) and all(problem.derived for problem in amiss)
         if not unsettled or lock_holder(settings, WRITER) is None or time.monotonic() > deadline:
             return report
         time.sleep(LOOK_SECONDS)

@@ -18,9 +18,9 @@ from edge_assets.service import read_status
 from edge_assets.settings import Settings
 from edge_assets.stream.durability import tears
 from edge_assets.warehouse.verify import verify
-from edge_assets_tests.stream_rig import Log, records, until, writer
+from edge_assets_tests.stream_rig import Log, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
 SMALL, LARGE = "16m", "400m"
 RESERVE_MB = 100
@@ -64,22 +64,25 @@ def test_it_stops_says_so_and_goes_on(small_disk: Settings, kafka: Settings, tmp
     log = Log(settings)
     put_much(log)
     with writer(settings, log=said) as process:
-        assert process.wait(120) == DiskFull.exit_code, "in the midst of a batch"
+        assert process.wait(300) == DiskFull.exit_code, "in the midst of a batch"
     assert "the disk is full: " in said.read_text().splitlines()[-1]
     assert not tears(settings.lake_path)
 
     reserved = with_reserve(small_disk, RESERVE_MB)
     with writer(reserved, log=said) as process:
-        until(lambda: waits(reserved, process.pid), "a status that says why it waits", process)
+        until(lambda: waits(reserved, process.pid), "a status that says why it waits", process, 300)
         assert any("the disk is full: " in line for line in lines(status(reserved)))
         assert any(found.check == "disk" and found.level == "fail" for found in examine(reserved))
         assert not judge_disk([take_sample(reserved)]).passed
         resize(reserved, LARGE)
-        until(lambda: len(records(reserved)) == log.written, "all records, once there is room", process)
+        until(
+            lambda: len(table(reserved, "silver.readings")) == 2 * log.written, "all, once there is room", process, 300
+        )
+        until(lambda: "batch" in read_status(reserved, "stream_writer"), "a status of its own", process, 300)
         assert judge_disk([take_sample(reserved)]).severity.value == "WARN", "room, but not much"
         ballast = reserved.home / "ballast"
         ballast.write_bytes(b"x" * 350_000_000)
-        assert wait_until(lambda: process.poll() is not None, 30), "the reserve ends it while it runs"
+        assert wait_until(lambda: process.poll() is not None, 60), "the reserve ends it while it runs"
         assert process.returncode == DiskFull.exit_code
     ballast.unlink()
     assert "Traceback" not in said.read_text().split("there is room again")[1], "it was no accident"

@@ -49,6 +49,10 @@ def rows(settings: Settings, topic: str) -> dict[int, int]:
     return dict(zip(found["kafka_offset"], found["batch"], strict=True))
 
 
+def batch_of(settings: Settings, topic: str, offset: int) -> int | None:
+    return rows(settings, topic).get(offset)
+
+
 @pytest.mark.parametrize(("backlog", "batch"), [(60_000, 6_000), pytest.param(200_000, 20_000, marks=pytest.mark.slow)])
 def test_live_readings_do_not_wait_for_a_backlog(settings: Settings, kafka: Settings, backlog: int, batch: int) -> None:
     stream = settings.stream.model_copy(update={"max_records_per_batch": batch})
@@ -64,13 +68,15 @@ def test_live_readings_do_not_wait_for_a_backlog(settings: Settings, kafka: Sett
         def written() -> int:
             return len(batches(settings))
 
-        until(lambda: written() >= 1, "the first batch", process)
+        until(lambda: written() >= 1, "the first batch", process, 300)
         assert len(rows(settings, log.topic)) == LIVE, "all that was new is in the first batch"
         while len(rows(settings, settings.history.topic)) < backlog:
             log.put("zigbee2mqtt/door", {"voltage": log.written})
             log.flush()
             before, newest = written(), log.written - 1
-            waited.append(until(partial(batch_of, settings, log.topic, newest), "a live reading", process) - before)
+            waited.append(
+                until(partial(batch_of, settings, log.topic, newest), "a live reading", process, 300) - before
+            )
     assert len(batches(settings)) >= backlog / batch, "it was a backlog of many batches"
     assert len(waited) >= 3 and max(waited) <= FEW_BATCHES, waited
     assert verify(settings).holds

@@ -16,7 +16,7 @@ from edge_assets.settings import Settings
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests.stream_rig import Log, records, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
 
 def put(log: Log, count: int) -> None:
@@ -44,17 +44,15 @@ def lost(settings: Settings) -> int:
 
 
 def test_what_expired_is_announced_counted_and_gone_on_from(settings: Settings, kafka: Settings) -> None:
-    stream = settings.stream.model_copy(update={"max_records_per_batch": 200})
-    settings = settings.model_copy(update={"stream": stream})
     log = Log(settings)
     put(log, 100)
     with writer(settings) as process:
-        until(lambda: len(records(settings)) == 100, "the first records", process)
+        until(lambda: len(records(settings)) == 100, "the first records", process, 300)
     put(log, 100)
     expire(settings, log.topic, 150)
     with writer(settings) as process:
-        until(lambda: len(records(settings)) == 150, "what is left of the second hundred", process)
-        until(lambda: lost(settings) == 50, "the first loss", process)
+        until(lambda: len(records(settings)) == 150, "what is left of the second hundred", process, 300)
+        until(lambda: lost(settings) == 50, "the first loss", process, 300)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for each in family:
             each.suspend()
@@ -62,14 +60,16 @@ def test_what_expired_is_announced_counted_and_gone_on_from(settings: Settings, 
         expire(settings, log.topic, 900)
         for each in family:
             each.resume()
-        until(lambda: len(records(settings)) == 450, "what retention has left while it ran", process)
-        until(lambda: lost(settings) == 750, "the second loss", process)
+        until(lambda: len(records(settings)) == 450, "what retention has left while it ran", process, 300)
+        until(lambda: lost(settings) == 750, "the second loss", process, 300)
         former = kafka_log.log_ids(settings, [log.topic])[log.topic]
         before_anew(settings, log)
         make_anew(settings, log.topic)
         put(log, 5)
         anew = kafka_log.log_ids(settings, [log.topic])[log.topic]
-        until(lambda: [r for r in records(settings) if r["log_id"] == anew], "the topic that was made anew", process)
+        until(
+            lambda: [r for r in records(settings) if r["log_id"] == anew], "the topic that was made anew", process, 300
+        )
     rows = records(settings)
     assert sorted(r["kafka_offset"] for r in rows if r["log_id"] == former) == [
         *range(100),
