@@ -53,7 +53,7 @@ def batch_of(settings: Settings, topic: str, offset: int) -> int | None:
     return rows(settings, topic).get(offset)
 
 
-@pytest.mark.parametrize(("backlog", "batch"), [(60_000, 6_000), pytest.param(200_000, 20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("backlog", "batch"), [(30_000, 5_000), pytest.param(200_000, 20_000, marks=pytest.mark.slow)])
 def test_live_readings_do_not_wait_for_a_backlog(settings: Settings, kafka: Settings, backlog: int, batch: int) -> None:
     stream = settings.stream.model_copy(update={"max_records_per_batch": batch})
     settings = settings.model_copy(update={"stream": stream})
