@@ -1,7 +1,8 @@
 """`edge`: the commands. Each does one thing of another module; what is slow to import is imported where it is used.
 
 Exit codes are a contract: 0 done, 1 a check failed or an error without a code of its own, and those of
-`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history).
+`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history,
+10 disk full).
 """
 
 from __future__ import annotations
@@ -352,15 +353,18 @@ def rooms_forget(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint, start, query or rollup")],
+    name: Annotated[
+        str, typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup")
+    ],
     seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
+    messages: Annotated[int | None, typer.Option(min=1, help="how long a backlog is drained; left out: a day")] = None,
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
     """Measure, beside a reference of the same run. Makes a platform of its own where it needs one."""
     from edge_assets.bench import run
 
-    found = run(name, _settings(profile), seconds)
+    found = run(name, _settings(profile), seconds=seconds, messages=messages)
     print(_json(found) if as_json else "\n".join(_figures(found)))
 
 

@@ -189,7 +189,10 @@ class StreamSettings(Section):
         default=10.0, ge=0, description="a batch each so many seconds; less is fresher and writes more"
     )
     max_records_per_batch: int = Field(
-        default=100_000, ge=1, description="bounds a batch when there is much to catch up"
+        default=100_000,
+        ge=1,
+        description="bounds a batch when there is much to catch up: a larger one catches up sooner, takes more memory, "
+        "and lets live readings wait longer meanwhile",
     )
     base_topics: tuple[str, ...] = Field(default=("zigbee2mqtt",), description="base topics decoded as Zigbee2MQTT")
     event_time_past_hours: float = Field(
@@ -197,6 +200,12 @@ class StreamSettings(Section):
     )
     event_time_future_seconds: float = Field(default=300, description="and this far after it")
     fsync: bool = Field(default=True, description="force the lake's files to the disk at each commit")
+    min_free_mb: int = Field(
+        default=200,
+        ge=0,
+        description="with less free space the stream writer stops, and leaves the rest to the log and to Dagster; it "
+        "goes on by itself when there is a quarter more",
+    )
     compact_minutes: float = Field(default=60, description="how often small files are joined; 0: never")
     vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")
 

@@ -3,6 +3,8 @@
 | check | asset | looks at | when |
 |---|---|---|---|
 | `complete` | bronze.events | the tables against the log (`edge verify`) | every 6 hours, by a job: it needs DuckDB |
+| `nothing_expired` | bronze.events | what the stream writer found expired | every 10 minutes, without a run |
+| `disk_space` | bronze.events | the disks of home and lake | every 10 minutes, without a run |
 | `few_dead_letters` | bronze.dead_letters | the stream writer's counters | every 10 minutes, without a run |
 | `nothing_dropped` | broker/mqtt | the bridge's counters | every 10 minutes, without a run |
 | `caught_up` | silver.readings | how far the stream writer is behind the log | every 10 minutes, without a run |
@@ -31,8 +33,10 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.defs.assets import BROKER, table_key
+from edge_assets.platform import disk
 from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
+from edge_assets.stream.losses import NEXT_STEP
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS
 
 EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
@@ -57,6 +61,9 @@ IMPLAUSIBLE_COUNT = 10
 
 LOOKED_AT = "looked at"
 
+LOW_SPACE = 5
+"""with less than so many times the stream writer's reserve free, somebody should make room"""
+
 DROP_SECONDS = 24 * 3600.0
 """a drop stays visible for this time: it is a loss, and nothing mends it"""
 
@@ -75,6 +82,16 @@ class Sample:
     """records of the log that the tables do not hold yet"""
     read_at: float | None = None
     """when the stream writer last looked at the log; None: not since the platform's start"""
+    lost: int = 0
+    """records that expired before they were read, since the lake began"""
+    lost_at: float | None = None
+    """when the newest of them were found"""
+    lost_ranges: tuple[str, ...] = ()
+    """the newest of them, in words"""
+    free_mb: int = 0
+    """of the fuller one of the disks of home and lake"""
+    reserve_mb: int = 0
+    """below it the stream writer stops"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +107,7 @@ class Verdict:
 def take_sample(settings: Settings, now: float | None = None) -> Sample:
     """The counters as the services' status files have them."""
     stream = read_status(settings, "stream_writer")
-    tables, written, progress = (stream.get(name) or {} for name in ("tables", "written", "progress"))
+    tables, written, progress, lost = (stream.get(name) or {} for name in ("tables", "written", "progress", "lost"))
     return Sample(
         time.time() if now is None else now,
         records=int((tables.get(BRONZE_EVENTS.full_name) or {}).get("rows") or 0),
@@ -100,6 +117,11 @@ def take_sample(settings: Settings, now: float | None = None) -> Sample:
         implausible=int(written.get("implausible") or 0),
         lag=int(progress.get("lag") or 0),
         read_at=datetime.fromisoformat(progress["at"]).timestamp() if progress.get("at") else None,
+        lost=int(lost.get("records") or 0),
+        lost_at=lost.get("found_at"),
+        lost_ranges=tuple(lost.get("ranges") or ()),
+        free_mb=min(space.free_mb for space in disk.spaces(settings)),
+        reserve_mb=settings.stream.min_free_mb,
     )
 
 
@@ -135,6 +157,30 @@ def judge_drops(samples: Sequence[Sample]) -> Verdict:
     if dropped:
         words += ": its queue for the bridge was full (EDGE_MQTT__QUEUE_MAX_MESSAGES, EDGE_MQTT__QUEUE_MAX_BYTES)"
     return Verdict(not dropped, words, {"messages dropped": dropped}, dg.AssetCheckSeverity.ERROR)
+
+
+def judge_expired(samples: Sequence[Sample]) -> Verdict:
+    """Nothing may have expired in the log before it was read, in the last day. At least one sample."""
+    now = samples[-1]
+    recent = now.lost_at is not None and now.at - now.lost_at < DROP_SECONDS
+    words = f"{now.lost:,} records have expired in the log before they were read, since the tables began"
+    if recent:
+        words += f"; the newest: {'; '.join(now.lost_ranges)}. {NEXT_STEP[0].upper()}{NEXT_STEP[1:]}"
+    return Verdict(not recent, words, {"records expired": now.lost}, dg.AssetCheckSeverity.ERROR)
+
+
+def judge_disk(samples: Sequence[Sample]) -> Verdict:
+    """More is free than the stream writer needs to go on, by far. At least one sample."""
+    now = samples[-1]
+    figures = {"MB free": now.free_mb, "reserve, MB": now.reserve_mb}
+    words = f"{now.free_mb:,} MB are free"
+    step = "make room: delete what is not the platform's, or lower EDGE_KAFKA__RETENTION_HOURS"
+    if now.free_mb < now.reserve_mb * disk.RESUME:
+        words += f"; below {now.reserve_mb} MB (EDGE_STREAM__MIN_FREE_MB) the stream writer stops: {step}"
+        return Verdict(False, words, figures, dg.AssetCheckSeverity.ERROR)
+    if now.free_mb < now.reserve_mb * LOW_SPACE:
+        return Verdict(False, f"{words}: {step}", figures)
+    return Verdict(True, words, figures)
 
 
 def judge_lag(samples: Sequence[Sample]) -> Verdict:
@@ -201,6 +247,8 @@ CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]]
         judge_dead_letters,
     ),
     ("nothing_dropped", BROKER, "The MQTT broker dropped nothing that was queued for the bridge.", judge_drops),
+    ("nothing_expired", EVENTS_KEY, "No record expired in the log before it was read, in the last day.", judge_expired),
+    ("disk_space", EVENTS_KEY, "There is room on the disks of home and lake.", judge_disk),
     ("caught_up", READINGS_KEY, "The stream writer reads the log, and is less than a full batch behind.", judge_lag),
     (
         "plausible",
@@ -257,8 +305,11 @@ def _completeness(settings: Settings) -> dg.AssetCheckResult:
     *_, verdict = report.render().splitlines()
     return dg.AssetCheckResult(
         passed=report.holds,
-        # Kafka that is away leaves the proof undone, which is less than a proof that fails.
-        severity=dg.AssetCheckSeverity.WARN if report.partial else dg.AssetCheckSeverity.ERROR,
+        # Kafka that is away leaves the proof undone, which is less than a proof that fails; and what has expired stays
+        # missing for ever, and must not hide what comes after it.
+        severity=(
+            dg.AssetCheckSeverity.WARN if report.partial or report.expired_alone else dg.AssetCheckSeverity.ERROR
+        ),
         description="\n".join([verdict, *map(str, report.problems)]),
         metadata=figures,
     )
@@ -322,8 +373,8 @@ def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetChec
 
 
 CHECKS = {
-    EVENTS_KEY: ["complete"],
-    **{asset: [name for name, other, _, _ in CHEAP if other == asset] for _, asset, _, _ in CHEAP},
+    asset: [*(["complete"] if asset == EVENTS_KEY else []), *(name for name, other, _, _ in CHEAP if other == asset)]
+    for asset in (EVENTS_KEY, *(asset for _, asset, _, _ in CHEAP))
 }
 """the checks of each asset, by name"""
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,9 +32,10 @@ from edge_assets import log_record
 from edge_assets.decoding import contract
 from edge_assets.log_record import Place
 from edge_assets.settings import Settings
-from edge_assets.stream import control, decode
+from edge_assets.stream import control, decode, losses
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
 from edge_assets.stream.lake import Lake, Note
+from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import BadRegistry, Registry, Source
 from edge_assets.tables import (
     BRONZE_EVENTS,
@@ -72,6 +73,8 @@ class Summary:
     outcomes: Mapping[str, int]
     teaching: int
     """records that change how others are decoded: registry, barriers, clocks"""
+    firsts: Mapping[Place, int]
+    """the first offset of each place"""
     ends: Mapping[Place, int]
     last_received_us: int
     pending: frozenset[str]
@@ -147,14 +150,30 @@ class BatchWriter:
         decoded = decode.decode(records, lookup, note.knowledge, self._settings)
         self._write_derived(decoded, lookup, note, missing)
 
+    def give_up(self, lost: Collection[Loss]) -> None:
+        """Go on behind what the log no longer has. The next commit says so."""
+        losses.announce(lost)
+        behind = {loss.place: loss.last + 1 for loss in lost}
+        positions = {**self.note.positions, **behind}
+        self.note = replace(self.note, positions=positions, lost=losses.joined(self.note.lost, lost))
+
     # -- each batch ----------------------------------------------------------------------------------------------
 
-    def write(self, records: DataFrame) -> Summary:
-        """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read up to three times."""
+    def write(
+        self, records: DataFrame, expected: Mapping[Place, int], confirm: Callable[[set[str]], bool]
+    ) -> Summary | None:
+        """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read up to three times.
+
+        `expected`: where places begin that the tables do not know yet. `confirm` is asked of the batch's topics once
+        the records are read; if it denies, nothing is written, and None returned.
+        """
         knowledge = self.note.knowledge
         note = replace(self.note, batch=self.note.batch + 1)
         here = {(log_id, partition): offset for (log_id, _, partition), offset in note.positions.items()}
         with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
+            if not confirm({topic for _, topic, _ in summary.ends}):
+                return None
+            note = replace(note, lost=self._lost(expected, summary))
             if not summary.teaching:
                 return self._commit(decoded, summary, note)
         registry, knowledge = self._learn(records, knowledge)
@@ -166,6 +185,12 @@ class BatchWriter:
             summary = self._commit(decoded, summary, replace(note, knowledge=knowledge))
         self.resolve_pending()
         return summary
+
+    def _lost(self, expected: Mapping[Place, int], summary: Summary) -> tuple[Loss, ...]:
+        """All that is known as lost, with what this batch shows to be: retention has overtaken its reader."""
+        found = losses.found({**expected, **self.note.positions}, summary.firsts)
+        losses.announce(found)
+        return losses.joined(self.note.lost, found)
 
     @contextmanager
     def _decoded(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
@@ -352,6 +377,7 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
     late = "0L" if watermark is None else f"count_if({of_room} AND unix_micros(event_time) < {_number(watermark)})"
     aggregates = (
         "count(1) AS records",
+        "min(kafka_offset) AS first",
         "max(kafka_offset) AS last",
         "max(unix_micros(received_at)) AS received",
         "count_if(kind IN ('registry', 'control')) AS teaching",
@@ -367,15 +393,18 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
     rows = groups.agg(*map(F.expr, aggregates)).collect()
     outcomes: dict[str, int] = {}
+    firsts: dict[Place, int] = {}
     ends: dict[Place, int] = {}
     for row in rows:
         outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.records
         place = (row.log_id, row.kafka_topic, row.kafka_partition)
+        firsts[place] = min(firsts.get(place, row["first"]), row["first"])
         ends[place] = max(ends.get(place, 0), row["last"] + 1)
     return Summary(
         records=sum(outcomes.values()),
         outcomes=outcomes,
         teaching=sum(row.teaching for row in rows),
+        firsts=firsts,
         ends=ends,
         last_received_us=max((row.received for row in rows), default=0),
         pending=frozenset(name for row in rows for name in row.pending),

@@ -17,8 +17,9 @@ from pyspark.sql import functions as F
 
 from edge_assets import object_store
 from edge_assets.log_record import Place
-from edge_assets.stream import durability
+from edge_assets.stream import durability, losses
 from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
+from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import (
     BRONZE_EVENTS,
@@ -79,6 +80,8 @@ class Note:
     """no room is waited for before this event time, µs since 1970; None: no room has spoken"""
     late: int | None = None
     """messages of rooms in the batch that were behind the watermark; None: not told, there may be any"""
+    lost: tuple[Loss, ...] = ()
+    """what had expired in the log before it was read, oldest first"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -94,6 +97,7 @@ class Note:
                 "follows": self.follows,
                 "watermark": self.watermark,
                 "late": self.late,
+                "lost": [loss.encode() for loss in self.lost],
             }
         )
 
@@ -113,6 +117,7 @@ class Note:
             follows=None if raw.get("follows") is None else tuple(raw["follows"]),
             watermark=raw.get("watermark"),
             late=raw.get("late"),
+            lost=losses.decoded(raw),
         )
 
 

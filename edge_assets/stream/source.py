@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from edge_assets import log_record
+from edge_assets.errors import LogError
 from edge_assets.log_record import Place
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
+from edge_assets.stream import losses
+from edge_assets.stream.backlog import Partition, Share
+from edge_assets.stream.losses import Loss
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
 
@@ -21,55 +27,116 @@ TIMEOUT_SECONDS = 30
 RECORDS_PER_TASK = 25_000
 
 
-def starting_offsets(
-    settings: Settings, log_ids: Mapping[str, str], positions: Mapping[Place, int]
-) -> dict[str, dict[str, int]]:
-    """topic → partition → offset to begin with: the position that the tables hold in *this* log, else its beginning.
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where to begin to read, of each partition of each topic in `log_ids`."""
 
-    What the log has already given up (retention) cannot be read any more: it is logged as lost, and `edge verify`
-    shows the gap.
+    log_ids: Mapping[str, str]
+    offsets: Mapping[Partition, int]
+    """the first to read"""
+    ends: Mapping[Partition, int]
+    expected: Mapping[Place, int]
+    """the offset after the last that the tables hold; of a place that they do not know, the first to read"""
+    lost: tuple[Loss, ...]
+    """what had expired by now"""
+
+    @property
+    def unread(self) -> dict[Partition, int]:
+        return {partition: max(self.ends[partition] - offset, 0) for partition, offset in self.offsets.items()}
+
+    @property
+    def records(self) -> int:
+        """How many are unread."""
+        return sum(self.unread.values())
+
+
+def begin(settings: Settings, log_ids: Mapping[str, str], positions: Mapping[Place, int]) -> Begin:
+    """Begin at the positions that the tables hold in *these* logs, else at a log's beginning.
+
+    What a log has already given up (retention) cannot be read any more, and is told as lost.
     """
+    offsets, ends, expected, firsts = {}, {}, {}, {}
+    for (topic, partition), (first, end) in _bounds(settings, log_ids).items():
+        place = (log_ids[topic], topic, partition)
+        firsts[place], ends[topic, partition] = first, end
+        expected[place] = positions.get(place, first)
+        offsets[topic, partition] = max(expected[place], first)
+        if expected[place] > end:
+            log.error(
+                "%s/%d: the tables hold offset %d, the log ends at %d: was it cut?",
+                topic,
+                partition,
+                expected[place] - 1,
+                end,
+            )
+    return Begin(log_ids, offsets, ends, expected, losses.found(expected, firsts))
+
+
+def _bounds(settings: Settings, topics: Iterable[str]) -> dict[Partition, tuple[int, int]]:
+    """The first offset that Kafka holds, and the one after the last."""
     from confluent_kafka import Consumer, TopicPartition
 
-    consumer = Consumer(
-        {**kafka_log.client_options(settings), "group.id": "edge-positions", "enable.auto.commit": False}
-    )
-    starts: dict[str, dict[str, int]] = {}
+    found = {}
+    options = {**kafka_log.client_options(settings), "group.id": "edge-positions", "enable.auto.commit": False}
+    consumer = Consumer(options)
     try:
-        for topic, log_id in log_ids.items():
-            partitions = consumer.list_topics(topic, TIMEOUT_SECONDS).topics[topic].partitions
-            starts[topic] = {}
-            for partition in partitions:
-                first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_SECONDS)
-                position = positions.get((log_id, topic, partition), first)
-                if position < first:
-                    log.error(
-                        "%s/%d: offsets %d to %d are lost: the log no longer has them",
-                        topic,
-                        partition,
-                        position,
-                        first - 1,
-                    )
-                if position > end:
-                    log.error(
-                        "%s/%d: the tables hold offset %d, the log ends at %d: was it cut?",
-                        topic,
-                        partition,
-                        position - 1,
-                        end,
-                    )
-                starts[topic][str(partition)] = max(position, first)
+        for topic in topics:
+            for partition in consumer.list_topics(topic, TIMEOUT_SECONDS).topics[topic].partitions:
+                place = TopicPartition(topic, partition)
+                found[topic, partition] = consumer.get_watermark_offsets(place, TIMEOUT_SECONDS)
     finally:
         consumer.close()
-    return starts
+    return found
 
 
-def options(settings: Settings, topics: list[str], starts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Options of Spark's Kafka source."""
+def tell_of_new_logs(log_ids: Mapping[str, str], positions: Mapping[Place, int]) -> None:
+    """Say so where the tables know a topic by another log only: it was made anew, or Kafka was."""
+    for topic, log_id in sorted(log_ids.items()):
+        known = {place[0] for place in positions if place[1] == topic}
+        if known and log_id not in known:
+            log.error(
+                "%s is another log than the tables know (%s and not %s): it is read from its beginning; what they had "
+                "not read of the former one is lost. Was the topic deleted, or is this another Kafka?",
+                topic,
+                log_id,
+                ", ".join(sorted(known)),
+            )
+
+
+def are_the_same(settings: Settings, log_ids: Mapping[str, str], topics: Iterable[str]) -> bool:
+    """Whether these topics still are the logs that they were; one that is gone is not. Raises `LogError` where Kafka
+    is away.
+
+    Spark does not ask: it goes on at the same number in a topic that was deleted and made anew.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+
+    wanted = {topic: log_ids[topic] for topic in topics}
+    try:
+        return kafka_log.log_ids(settings, wanted) == wanted
+    except LogError as error:
+        cause = error.__cause__
+        if isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return False
+        raise
+
+
+def stream(spark: SparkSession, settings: Settings, from_: Begin, shares: Sequence[Share]) -> DataFrame:
+    """The streaming frame: of one source that reads everything, or of one for each share."""
+    whole = Share((), settings.stream.max_records_per_batch)
+    frames = [
+        spark.readStream.format("kafka").options(**options(settings, from_, share)).load()
+        for share in shares or [whole]
+    ]
+    return reduce(lambda one, other: one.unionAll(other), frames)
+
+
+def options(settings: Settings, from_: Begin, share: Share) -> dict[str, Any]:
+    """Options of one of Spark's Kafka sources. A share without partitions is all topics, with partitions to come."""
+    read = share.partitions or tuple(from_.offsets)
     given = {
-        "subscribe": ",".join(topics),
-        "startingOffsets": json.dumps(starts),
-        "maxOffsetsPerTrigger": settings.stream.max_records_per_batch,
+        "startingOffsets": json.dumps(_nested({partition: from_.offsets[partition] for partition in read})),
+        "maxOffsetsPerTrigger": share.records,
         # A backlog is split, so that every core has its part.
         "maxRecordsPerPartition": RECORDS_PER_TASK,
         "includeHeaders": "true",
@@ -79,9 +146,34 @@ def options(settings: Settings, topics: list[str], starts: Mapping[str, Mapping[
         # only after that. With the default of 500 ms, ten quiet rooms cost a batch five seconds.
         "kafka.fetch.max.wait.ms": "10",
     }
+    if share.partitions:
+        given["assign"] = json.dumps(
+            {topic: sorted(map(int, at)) for topic, at in _nested(dict.fromkeys(read, 0)).items()}
+        )
+    else:
+        given["subscribe"] = ",".join(sorted(from_.log_ids))
     for name, value in settings.kafka.client.items():
         given[f"kafka.{name}"] = value
     return given
+
+
+def _nested(numbers: Mapping[Partition, int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (topic, partition), number in numbers.items():
+        found.setdefault(topic, {})[str(partition)] = number
+    return found
+
+
+def unread(progress: Mapping[str, Any]) -> dict[Partition, int]:
+    """Records that each partition held and the tables did not, after the batch that Spark tells of."""
+    found = {}
+    for source in progress["sources"]:
+        latest, reached = (json.loads(source[name] or "{}") or {} for name in ("latestOffset", "endOffset"))
+        for topic, offsets in latest.items():
+            for partition, end in offsets.items():
+                at = reached.get(topic, {}).get(partition, end)
+                found[topic, int(partition)] = max(end - at, 0)
+    return found
 
 
 def records(frame: DataFrame, log_ids: Mapping[str, str]) -> DataFrame:

@@ -3,6 +3,7 @@
 What is proved of each place (log id, topic, partition):
 
 1. `bronze.events` holds each offset from the first to the last once;
+   (what is missing because it expired before it was read, and was announced as lost, is told apart);
 2. its first is the log's first or was before it, its last is not beyond the log's end; the rest is lag;
 3. each record has one outcome, and that is one of the four;
 4. a record with the outcome `dead_letter` has one row in `bronze.dead_letters`, and no other record has one;
@@ -22,6 +23,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from edge_assets.log_record import Place
+from edge_assets.stream.losses import Loss
 from edge_assets.tables import OUTCOMES
 from edge_assets.warehouse.duck_types import text
 from edge_assets.warehouse.lake import Snapshot
@@ -83,6 +85,8 @@ class Tally:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     begin: int | None = None
     end: int | None = None
+    lost: tuple[Loss, ...] = ()
+    """what the stream writer has announced"""
 
     @property
     def held(self) -> list[int]:
@@ -121,6 +125,13 @@ class Tally:
         return max(0, self.begin - self.last - 1) if self.last is not None and self.begin is not None else 0
 
     @property
+    def announced(self) -> int:
+        """Of the missing offsets between the first and the last, those that were announced as lost."""
+        first, last = self.first or 0, -1 if self.last is None else self.last
+        ranges = sum(max(0, min(loss.last, last) - max(loss.first, first) + 1) for loss in self.lost)
+        return min(ranges, self.gaps - self.missing_head)
+
+    @property
     def beyond(self) -> int:
         """Records of the table that the log does not have (any more)."""
         return max(0, self.last + 1 - self.end) if self.last is not None and self.end is not None else 0
@@ -154,9 +165,14 @@ class Tables:
     """offsets that are looked at in one go"""
 
 
-def prove(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> tuple[list[Tally], list[Problem]]:
+def prove(
+    opened: DuckDBPyConnection, tables: Tables, ends: LogEnds, lost: Iterable[Loss] = ()
+) -> tuple[list[Tally], list[Problem]]:
     """Count and check everything. Each place that the tables or the log have gives a tally."""
     tallies = _tallies(opened, tables, ends)
+    for loss in lost:
+        if loss.place in tallies:
+            tallies[loss.place].lost += (loss,)
     problems = list(_without_position(opened, tables))
     latest = _value(opened, f"SELECT max(batch) FROM ({tables.events.select()})")
     for tally in tallies.values():
@@ -223,7 +239,11 @@ def _without_position(opened: DuckDBPyConnection, tables: Tables) -> Iterator[Pr
 
 
 def _check_offsets(opened: DuckDBPyConnection, tables: Tables, tally: Tally) -> Iterator[Problem]:
-    if inner := tally.gaps - tally.missing_head:
+    if tally.announced:
+        ranges = "; ".join(map(str, tally.lost))
+        says = f"{tally.announced} records expired before they were read, as was announced: {ranges}"
+        yield Problem("expired", says, tally.place, tally.announced)
+    if inner := tally.gaps - tally.missing_head - tally.announced:
         query = _gaps_query(tally.place)
         shown = _first_missing(opened, tables, tally)
         yield Problem("gap", f"{inner} offsets are missing in bronze.events", tally.place, inner, shown, query)
@@ -256,6 +276,7 @@ def _first_missing(opened: DuckDBPyConnection, tables: Tables, tally: Tally) -> 
         bucket = tally.buckets[after]
         if bucket.distinct < bucket.last - bucket.first + 1:
             found += _first_rows(opened, tables, _gaps_query(tally.place), [after])
+        found = [offset for offset in found if not any(loss.first <= offset <= loss.last for loss in tally.lost)]
         if len(found) >= SHOWN:
             break
     return tuple(found[:SHOWN])

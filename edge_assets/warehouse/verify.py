@@ -6,6 +6,9 @@ wanted, and reports.
 The tables are committed one after another (`bronze.events` first), and the stream writer goes on while we look. So
 a finding in a table that follows `bronze.events` counts only when it is still there after the writer had time to
 finish its batch; where no writer runs, at once.
+
+Records that expired in the log before they were read are a loss, whether it was announced or not: then it does not
+hold. But they are named as such (`expired`), with their offsets, so that nobody takes another gap for one of them.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ from edge_assets.log_record import Place
 from edge_assets.platform import endpoints
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
+from edge_assets.stream import losses
+from edge_assets.stream.durability import note_before
+from edge_assets.stream.losses import Loss
+from edge_assets.tables import BRONZE_EVENTS
 from edge_assets.warehouse import lake, log_ends
 from edge_assets.warehouse.log_ends import LogEnds
 from edge_assets.warehouse.proof import Problem, Tables, Tally, prove
@@ -65,6 +72,11 @@ class Report:
     """Kafka could not be asked: the tables are proved against themselves alone"""
     partitions: tuple[PartitionProof, ...]
     problems: tuple[Problem, ...]
+
+    @property
+    def expired_alone(self) -> bool:
+        """Nothing is amiss but what the log gave up before it was read."""
+        return bool(self.problems) and all(problem.kind == "expired" for problem in self.problems)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON has it; `read` is the number of records that were taken from the log."""
@@ -122,7 +134,8 @@ def verify(settings: Settings, wait_seconds: float = 0, memory_limit: str | None
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         report = _look(settings, memory_limit, late)
-        unsettled = bool(report.problems) and all(p.derived for p in report.problems)
+        amiss = [problem for problem in report.problems if problem.kind != "expired"]
+        unsettled = bool(amiss) and all(problem.derived for problem in amiss)
         if not unsettled or lock_holder(settings, WRITER) is None or time.monotonic() > deadline:
             return report
         time.sleep(LOOK_SECONDS)
@@ -132,7 +145,9 @@ def _look(settings: Settings, memory_limit: str | None, late: Sequence[Problem])
     """One proof over one snapshot. The log is asked after it, so that it cannot be behind."""
     tables = _tables(settings)
     ends = log_ends.ask(settings)
-    tallies, problems = _proved(settings, memory_limit, tables, ends)
+    note = note_before(settings.lake_path / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+    lost = losses.decoded(note) if note else ()
+    tallies, problems = _proved(settings, memory_limit, tables, ends, lost)
     away = ends.problem
     if away:
         says = f"the tables could not be compared with the log, but only with one another: {away}"
@@ -142,14 +157,14 @@ def _look(settings: Settings, memory_limit: str | None, late: Sequence[Problem])
 
 
 def _proved(
-    settings: Settings, memory_limit: str | None, tables: Tables, ends: LogEnds
+    settings: Settings, memory_limit: str | None, tables: Tables, ends: LogEnds, lost: Sequence[Loss]
 ) -> tuple[list[Tally], list[Problem]]:
     import duckdb
 
     for attempt in range(1, lake.SNAPSHOTS + 1):
         try:
             with lake.connection(settings, memory_limit) as opened:
-                return prove(opened, tables, ends)
+                return prove(opened, tables, ends, lost)
         except duckdb.IOException as error:  # maintenance took a file away: once more, with a new snapshot
             if attempt == lake.SNAPSHOTS:
                 raise LakeError(f"verifying the tables in {settings.lake_path}: {_one_line(str(error))}") from error

@@ -12,11 +12,14 @@ import pytest
 from edge_assets.definitions import build
 from edge_assets.defs.assets import asset_specs
 from edge_assets.defs.checks import (
+    DROP_SECONDS,
     Sample,
     asset_checks,
     check_sensor,
     judge_dead_letters,
+    judge_disk,
     judge_drops,
+    judge_expired,
     judge_lag,
     judge_plausible,
     take_sample,
@@ -196,7 +199,8 @@ def test_a_summary_is_one_line_with_what_grew() -> None:
 
 
 def hourly(**last: int) -> list[Sample]:
-    return [Sample(0, 10_000, 0, 0), Sample(600, **{"records": 11_000, **last})]
+    figures: dict[str, Any] = {"records": 11_000, **last}
+    return [Sample(0, 10_000, 0, 0), Sample(600, **figures)]
 
 
 def test_a_few_dead_letters_are_no_alarm() -> None:
@@ -259,4 +263,21 @@ def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.
     selection = dg.AssetSelection.checks(*wanted)
     result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
     verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    assert verdicts == {"few_dead_letters": True, "nothing_dropped": False, "caught_up": True, "plausible": True}
+    names = ("few_dead_letters", "nothing_dropped", "nothing_expired", "disk_space", "caught_up", "plausible")
+    assert verdicts == {name: name != "nothing_dropped" for name in names}
+
+
+def test_what_expired_unread_fails_for_a_day_and_is_told_after_it() -> None:
+    assert judge_expired([Sample(600)]).passed
+    lost: dict[str, Any] = {"lost": 50, "lost_at": 500.0, "lost_ranges": ("sensor-events/0 offsets 1 to 50",)}
+    verdict = judge_expired([Sample(600, **lost)])
+    assert not verdict.passed and "offsets 1 to 50. Raise EDGE_KAFKA__RETENTION_HOURS" in verdict.words
+    later = judge_expired([Sample(600 + DROP_SECONDS, **lost)])
+    assert later.passed and later.words.startswith("50 records")
+
+
+def test_little_space_is_told_before_the_stream_writer_stops() -> None:
+    assert judge_disk([Sample(0, free_mb=1_000, reserve_mb=200)]).passed
+    low, none = (judge_disk([Sample(0, free_mb=free, reserve_mb=200)]) for free in (999, 249))
+    assert not low.passed and low.severity == dg.AssetCheckSeverity.WARN and "make room" in low.words
+    assert not none.passed and none.severity == dg.AssetCheckSeverity.ERROR and "200 MB" in none.words
