@@ -191,6 +191,9 @@ class StreamSettings(Section):
     max_records_per_batch: int = Field(
         default=100_000, ge=1, description="bounds a batch when there is much to catch up"
     )
+    reprocess_offsets: int = Field(
+        default=25_000, ge=1, description="a step of `edge reprocess`; live readings wait while one is done"
+    )
     base_topics: tuple[str, ...] = Field(default=("zigbee2mqtt",), description="base topics decoded as Zigbee2MQTT")
     event_time_past_hours: float = Field(
         default=24 * 400, description="a payload's time this far before its arrival is still believed"

@@ -51,6 +51,9 @@ STATISTICS = {
     DEVICES: ("device_id", "device_name"),
 }
 
+COMMIT_NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+"""the option of a session that gives a commit its note where it has no writer of its own"""
+
 # Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
 # machine's zone, twice a year for the worse.
 _TIMES = ("valid_from", "valid_to", "told_at")
@@ -72,6 +75,8 @@ class Note:
     """names of devices that are not known yet → day (ISO) of their first pending reading"""
     follows: tuple[str, ...] | None = None
     """tables that get rows of the batch after `bronze.events`; None: not told, it may be any"""
+    work: str | None = None
+    """what the commit is of, where it is not of a batch of the stream: redrive, resolve, reprocess, rollback"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -85,6 +90,7 @@ class Note:
                 "bad_registry": sorted(map(list, self.knowledge.bad_registry)),
                 "pending": dict(self.pending),
                 "follows": self.follows,
+                "work": self.work,
             }
         )
 
@@ -102,6 +108,7 @@ class Note:
             ),
             pending=raw["pending"],
             follows=None if raw.get("follows") is None else tuple(raw["follows"]),
+            work=raw.get("work"),
         )
 
 
@@ -145,6 +152,25 @@ class Lake:
         self._spark.conf.set("spark.databricks.delta.replaceWhere.constraintCheck.enabled", "false")
         writer = self._writer(rows.select(*columns), note).mode("overwrite")
         writer.option("replaceWhere", condition).save(self.location(table))
+
+    def tell(self, table: Table, note: Note) -> None:
+        """Commit a note without rows."""
+        self.append(table, self.read(table).where("false"), note)
+
+    def restore(self, table: Table, version: int, note: Note) -> None:
+        """Let the table be what it was at a version, in a new commit. Raises what Spark and Delta raise."""
+        from delta.tables import DeltaTable
+
+        self._spark.conf.set(COMMIT_NOTE, note.encode())
+        try:
+            DeltaTable.forPath(self._spark, self.location(table)).restoreToVersion(version)
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
+    def note_at(self, table: Table, version: int) -> Note | None:
+        """The newest note of the commits up to a version; None where none is left."""
+        note = durability.note_before(self._path / table.layer / table.name, version + 1)
+        return Note.decode(json.dumps(note)) if note else None
 
     def update_outcomes(self, decoded: DataFrame) -> None:
         """Let `bronze.events` say what records have become, where that differs from what it says."""

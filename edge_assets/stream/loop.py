@@ -64,12 +64,18 @@ class _Writer:
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
     _next_look: float = 0.0
+    _unfinished: bool = False
+    """a batch has begun to commit and has not ended: nobody else may until a start has finished it"""
+    _work: dict[str, Any] = field(default_factory=dict)
+    """how far a request is that takes several steps"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
         from edge_assets.stream.durability import Durability
         from edge_assets.stream.lake import Lake
         from edge_assets.stream.maintenance import Maintenance
+        from edge_assets.stream.reprocess import Reprocessing
+        from edge_assets.stream.rollback import Rollbacks
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
         self.lake.create_tables()
@@ -77,6 +83,8 @@ class _Writer:
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
+        self.reprocessing = Reprocessing(self.spark, self.lake, self.batches, self.settings, self._force)
+        self.rollbacks = Rollbacks(self.lake, self.batches, self.reprocessing, self.settings, self._force)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
@@ -141,25 +149,41 @@ class _Writer:
         with self._turn:
             if generation != self._generation:
                 return
+            self._unfinished = True
             self.batches.write(source.records(frame, log_ids))
             self._force()
+            self._unfinished = False
 
     def _force(self) -> None:
         if self.durability:
             self.durability.sync()
 
     def _serve_requests(self) -> None:
+        """One step of each request that waits; between two steps the stream has its turn."""
+        self._work = {}
         for request in requests.waiting(self.settings):
             with self._turn:
+                if self._unfinished:
+                    return
                 try:
-                    request.answer(**self._carry_out(request))
+                    answer = self._carry_out(request)
+                    self._force()
                 except ValueError as error:
-                    request.answer(error=str(error))
+                    answer = {"error": str(error)}
+                if answer is None:
+                    self._work[request.kind] = request.progress
+                else:
+                    request.answer(**answer)
 
-    def _carry_out(self, request: requests.Request) -> dict[str, Any]:
+    def _carry_out(self, request: requests.Request) -> dict[str, Any] | None:
+        """The answer; None: a step was done, and there are more."""
         if request.kind == "redrive":
             reason = request.arguments.get("reason")
             return self.batches.redrive(f"reason = '{reason}'" if reason else "true")
+        if request.kind == "reprocess":
+            return self.reprocessing.step(request)
+        if request.kind == "rollback":
+            return self.rollbacks.step(request)
         raise ValueError(f"this writer knows no request {request.kind!r}: is the platform older than the command?")
 
     def _maintain(self) -> None:
@@ -182,6 +206,7 @@ class _Writer:
                 },
                 "pending_devices": len(self.batches.note.pending),
                 "progress": _progress(query),
+                "work": self._work,
             }
         )
 
