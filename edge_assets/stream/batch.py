@@ -320,37 +320,37 @@ class BatchWriter:
         return learned
 
     @contextmanager
-    def decoded_with(self, records: DataFrame, knowledge: Knowledge) -> Iterator[DataFrame]:
+    def decoded_with(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
         """These records, decoded, and held because the tables that they are read from change under them."""
         decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
         try:
-            decoded.count()
-            yield decoded
+            yield decoded, _summarise(decoded)
         finally:
             decoded.unpersist()
 
-    def events_of(self, decoded: DataFrame) -> DataFrame:
+    def events_of(self, decoded: DataFrame, summary: Summary) -> DataFrame:
         """What decoded records are in `bronze.events`, without the batch."""
-        return self._bronze(decoded)
+        return self._bronze(decoded, nested=summary.nested, rooms=summary.rooms > 0)
 
-    def rows_of(self, table: Table, decoded: DataFrame, batch: int) -> DataFrame:
+    def rows_of(self, table: Table, decoded: DataFrame, summary: Summary, batch: int) -> DataFrame:
         """What a table that follows from bronze gets of decoded records."""
         if table is DEAD_LETTERS:
             return _dead_letters(decoded, batch)
         if table is DEVICE_STATES:
-            return decode.states_of(decoded, self._lookup, self._settings)
+            return decode.states_of(decoded, self._lookup, self._settings, nested=summary.nested)
         if table is ROOM_TELEMETRY:
             return decode.rooms_of(decoded, self._settings)
-        return decode.readings_of(decoded, self._lookup, self._settings)
+        return decode.readings_of(decoded, self._lookup, self._settings, nested=summary.nested)
 
-    def with_pending(self, note: Note, decoded: DataFrame) -> Note:
+    def with_pending(self, note: Note, decoded: DataFrame, summary: Summary) -> Note:
         """The note with the names of these records' devices that nobody has described yet."""
+        unknown = summary.pending - {name for _, name in self.registry.names()}
+        if not unknown:
+            return note
         rows = decoded.where("pending AND outcome = 'read'").groupBy("device_name").agg(F.expr("min(date) AS day"))
-        known = {name for _, name in self.registry.names()}
-        found = {row.device_name: str(row.day) for row in rows.collect() if row.device_name not in known}
         pending = dict(note.pending)
-        for name, day in sorted(found.items()):
-            if name in pending or len(pending) < MAX_PENDING_NAMES:
+        for name, day in sorted((row.device_name, str(row.day)) for row in rows.collect()):
+            if name in unknown and (name in pending or len(pending) < MAX_PENDING_NAMES):
                 pending[name] = min(day, pending.get(name, day))
         return replace(note, pending=pending)
 
@@ -358,7 +358,7 @@ class BatchWriter:
     def _decoded_again(self, positions: DataFrame) -> Iterator[DataFrame]:
         bronze = self._lake.read(BRONZE_EVENTS)
         records = bronze.join(F.broadcast(positions), POSITION_COLUMNS, "left_semi").select(*RECORD_COLUMNS)
-        with self.decoded_with(records, self.note.knowledge) as decoded:
+        with self.decoded_with(records, self.note.knowledge) as (decoded, _):
             yield decoded
 
     def _bronze(self, decoded: DataFrame, *more: str, nested: bool = True, rooms: bool = True) -> DataFrame:

@@ -21,16 +21,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import functions as F
+
 from edge_assets import log_record
 from edge_assets.errors import LogError
 from edge_assets.settings import Settings
 from edge_assets.stream import control, ranges, source
-from edge_assets.stream.batch import DERIVED, BatchWriter
+from edge_assets.stream.batch import DERIVED, BatchWriter, Summary
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, text
-from edge_assets.stream.lake import Lake, Note
+from edge_assets.stream.lake import Lake
 from edge_assets.stream.ranges import Range
-from edge_assets.stream.requests import RECOMPUTED, Request
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, Table
+from edge_assets.stream.requests import Request
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, RECOMPUTED, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -109,9 +111,9 @@ class Reprocessing:
         positions = self._batches.note.positions
         until = f" AND received_at < timestamp_micros({to_us}L)" if to_us is not None else ""
         events = self._lake.read(BRONZE_EVENTS).where(f"received_at >= timestamp_micros({from_us}L){until}")
-        places = events.groupBy("log_id", "kafka_topic", "kafka_partition")
-        rows = places.agg({"kafka_offset": "min"}).collect(), places.agg({"kafka_offset": "max"}).collect()
-        found = [Range(*end[:3], end[3], end[3]) for side in rows for end in side]
+        ends = F.expr("min(kafka_offset) AS first"), F.expr("max(kafka_offset) AS last")
+        rows = events.groupBy("log_id", "kafka_topic", "kafka_partition").agg(*ends).collect()
+        found = [Range(*row) for row in rows]
         if from_log:
             found += self._asking_the_log(lambda: source.offsets_between(self._settings, positions, from_us, to_us))
         return ranges.below(ranges.united(found), dict(positions))
@@ -143,12 +145,11 @@ class Reprocessing:
         held = before if only is None else before.join(only, POSITION_COLUMNS, "left_semi")
         with self._records(step, held.select(*RECORD_COLUMNS), from_log) as (records, in_log):
             knowledge = self._knowledge(step, records)
-            with self._batches.decoded_with(records, knowledge) as decoded:
-                count = decoded.count()
-                rewritten = self._put(decoded, before, within, tables, work, only)
+            with self._batches.decoded_with(records, knowledge) as (decoded, summary):
+                rewritten = self._put(decoded, summary, before, within, tables, work, only)
         self._batches.resolve_pending()
         missing = sum(each.offsets for each in step) - in_log if from_log else 0
-        return Done(count, rewritten, missing)
+        return Done(summary.records, rewritten, missing)
 
     @contextmanager
     def _records(self, step: Sequence[Range], held: DataFrame, from_log: bool) -> Iterator[tuple[DataFrame, int]]:
@@ -181,6 +182,7 @@ class Reprocessing:
     def _put(
         self,
         decoded: DataFrame,
+        summary: Summary,
         before: DataFrame,
         within: str,
         tables: Collection[Table],
@@ -189,35 +191,38 @@ class Reprocessing:
     ) -> dict[str, int]:
         batches = self._batches
         known = batches.note
-        note = batches.with_pending(replace(known, batch=known.batch + 1, follows=()), decoded)
+        note = batches.with_pending(replace(known, batch=known.batch + 1, follows=()), decoded, summary)
         rewritten: dict[str, int] = {}
-        events = _as_first_known(batches.events_of(decoded), before, note.batch)
+        events = _as_first_known(batches.events_of(decoded, summary), before, note.batch)
         events = _with_rest(events.select(*before.columns), before, only)
         columns = [name for name in before.columns if name not in AS_FIRST_KNOWN]
-        if changed := fingerprint(events, columns) != fingerprint(before, columns):
-            rewritten[BRONZE_EVENTS.full_name] = self._commit(BRONZE_EVENTS, within, events, note, work)
+        are = fingerprint(events, columns)
+        if changed := are != fingerprint(before, columns):
+            self._lake.replace_where(BRONZE_EVENTS, within, events, replace(note, work=work))
+            rewritten[BRONZE_EVENTS.full_name] = are[0]
         elif note.pending != known.pending:
             self._lake.tell(BRONZE_EVENTS, replace(note, work=work))
         for table in DERIVED:
             old = self._lake.read(table).where(within)
-            new = _with_rest(batches.rows_of(table, decoded, note.batch).select(*old.columns), old, only)
             columns = [name for name in old.columns if name != "batch"]
-            are, were = fingerprint(new, columns), fingerprint(old, columns)
+            were = fingerprint(old, columns)
+            if not were[0] and table not in summary.derived:
+                continue
+            rows = batches.rows_of(table, decoded, summary, note.batch).select(*old.columns)
+            new = _with_rest(rows, old, only)
+            are = fingerprint(new, columns)
             if are != were and (changed or table in tables or are[0] != were[0]):
-                rewritten[table.full_name] = self._commit(table, within, new, note, work)
+                self._lake.replace_where(table, within, new, replace(note, work=work))
+                rewritten[table.full_name] = are[0]
         if rewritten or note.pending != known.pending:
             batches.note = note
         return rewritten
 
-    def _commit(self, table: Table, within: str, rows: DataFrame, note: Note, work: str) -> int:
-        self._lake.replace_where(table, within, rows, replace(note, work=work))
-        return rows.count()
-
 
 def _as_first_known(events: DataFrame, before: DataFrame, batch: int) -> DataFrame:
     """Rows of `bronze.events` with the batch and the day that they had; those that were missing get this one's."""
-    first = before.groupBy(*POSITION_COLUMNS).agg({"batch": "min", "date": "min"})
-    first = first.toDF(*POSITION_COLUMNS, "first_batch", "first_date")
+    earliest = F.expr("min(batch) AS first_batch"), F.expr("min(date) AS first_date")
+    first = before.groupBy(*POSITION_COLUMNS).agg(*earliest)
     joined = events.join(first, POSITION_COLUMNS, "left")
     dated = joined.selectExpr("*", f"coalesce(first_batch, {batch}L) AS batch", "coalesce(first_date, date) AS day")
     return dated.drop("date").withColumnRenamed("day", "date")

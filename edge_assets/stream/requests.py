@@ -13,18 +13,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from edge_assets.errors import LakeError, NotRunning
 from edge_assets.service import lock_holder, write_json
 from edge_assets.settings import Settings
-from edge_assets.tables import DEVICE_STATES, READINGS, ROOM_TELEMETRY
-
-
-RECOMPUTED = (READINGS, ROOM_TELEMETRY, DEVICE_STATES)
-"""the tables that can be recomputed from `bronze.events`, each by its name"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,46 +107,3 @@ def redrive(settings: Settings, reason: str | None = None) -> dict[str, Any]:
     """Decode the dead letters again (those of one reason, or all). Returns how many were looked at and what became
     of them: `{"looked_at": …, "read": …, "tombstone": …, "ignored": …}`."""
     return ask(settings, "redrive", reason=reason)
-
-
-def reprocess(
-    settings: Settings,
-    begin: datetime,
-    end: datetime | None = None,
-    table: str = "silver",
-    from_log: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Recompute what follows from the records that were received from `begin` to before `end` (None: until now); with
-    `from_log` also `bronze.events` itself, from what Kafka still has of them.
-
-    Returns the number of `records`, the rows `rewritten` by table, and `not_in_log`. Raises as `ask` does.
-    """
-    names = [table.full_name for table in RECOMPUTED]
-    if table not in ("silver", "bronze", *names) and not table.startswith("gold."):
-        raise LakeError(f"reprocess: there is no table {table!r} to recompute; choose bronze, silver, {', '.join(names)}")
-    if table == "bronze" and not from_log:
-        raise LakeError("reprocess: bronze is what everything else follows from; add --from-log to read it from Kafka")
-    if end is not None and end <= begin:
-        raise LakeError(f"reprocess: expected a range of time, got {begin.isoformat()} to {end.isoformat()}")
-    arguments = {
-        "from_us": _micros(begin),
-        "to_us": None if end is None else _micros(end),
-        "table": table,
-        "from_log": from_log,
-    }
-    return ask(settings, "reprocess", progress=progress, **arguments)
-
-
-def rollback(settings: Settings, table: str, version: int, progress: Progress | None = None) -> dict[str, Any]:
-    """Take a table of silver back to a version. Returns what was put after it again; raises as `ask` does."""
-    names = [table.full_name for table in RECOMPUTED]
-    if table.startswith("bronze"):
-        raise LakeError(f"rollback: {table} is not taken back; `edge reprocess --from TIME --from-log` mends it")
-    if table not in names:
-        raise LakeError(f"rollback: there is no table {table!r} to take back; choose {', '.join(names)}")
-    return ask(settings, "rollback", progress=progress, table=table, version=version)
-
-
-def _micros(moment: datetime) -> int:
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))

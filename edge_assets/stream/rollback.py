@@ -21,8 +21,8 @@ from edge_assets.stream.decode import POSITION_COLUMNS
 from edge_assets.stream.lake import Lake
 from edge_assets.stream.ranges import Range
 from edge_assets.stream.reprocess import Done, Reprocessing, planned
-from edge_assets.stream.requests import RECOMPUTED, Request
-from edge_assets.tables import BRONZE_EVENTS, DEVICE_STATES, READINGS, ROOM_TELEMETRY, Table
+from edge_assets.stream.requests import Request
+from edge_assets.tables import BRONZE_EVENTS, DEVICE_STATES, READINGS, RECOMPUTED, ROOM_TELEMETRY, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -110,7 +110,9 @@ class Rollbacks:
 
     def _unequal(self, within: str) -> DataFrame:
         gave = self._lake.read(BRONZE_EVENTS).where(within)
-        gave = gave.selectExpr(*POSITION_COLUMNS, "CASE WHEN outcome = 'read' THEN coalesce(readings, 0) ELSE 0 END gave")
+        gave = gave.selectExpr(
+            *POSITION_COLUMNS, "CASE WHEN outcome = 'read' THEN coalesce(readings, 0) ELSE 0 END gave"
+        )
         tables = (self._lake.read(table).where(within) for table in (READINGS, ROOM_TELEMETRY))
         readings, rooms = (rows.select(*POSITION_COLUMNS) for rows in tables)
         has = readings.unionByName(rooms).groupBy(*POSITION_COLUMNS).count()
