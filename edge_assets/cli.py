@@ -308,8 +308,8 @@ def reprocess(
 ) -> None:
     """Recompute tables from bronze with today's decoder and settings, while the stream goes on. Times are UTC.
 
-    The stream writer does it in steps; what is right already is not written, and twice changes nothing. Ctrl-C stops the
-    waiting, not the work. Exit codes: 0 done, 5 the writer does not run, 8 it cannot be done (the line says why).
+    The stream writer does it in steps; what is right already is not written, and twice changes nothing. Ctrl-C ends
+    the waiting, not the work. Exit codes: 0 done, 5 the writer does not run, 8 it cannot be done (the line says why).
     """
     from edge_assets.platform.console import Console
     from edge_assets.stream import asking
@@ -347,7 +347,7 @@ def history(
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
-    """List a table's versions, newest first: when, what made it, how many rows. Works whether the platform is up or not.
+    """List a table's versions, newest first: when, by what, how many rows. Works whether the platform is up or not.
 
     A version can be asked for in `edge sql`: "FROM silver.readings AT (VERSION => 12)".
     """

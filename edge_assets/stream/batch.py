@@ -308,7 +308,7 @@ class BatchWriter:
 
     def learn_again(self, records: DataFrame, knowledge: Knowledge) -> Knowledge:
         """Take in what these records teach that is not known yet (what was a dead letter then may be a description
-        now). Returns the knowledge with it; barriers of long ago, which `knowledge` may hold, are not kept for later."""
+        now). Returns the knowledge with it; barriers of long ago, which it may hold as well, are not kept for later."""
         registry, learned = self._learn(records, knowledge)
         if registry is not self.registry:
             note = replace(self.note, batch=self.note.batch + 1, work="reprocess")

@@ -1,15 +1,15 @@
 """Recomputing what follows from records that are in the lake already: `edge reprocess`.
 
 A request is planned once: the positions that the tables hold at that moment are its upper bound, so that records which
-come meanwhile are the stream's alone; the range of received times becomes a range of offsets for each place. The plan is
-kept beside the request and done in steps of `stream.reprocess_offsets`. A step decodes its records with what is known
-today, and puts the rows in the place of those that are there:
+come meanwhile are the stream's alone; the range of received times becomes a range of offsets for each place. The plan
+is kept beside the request and done in steps of `stream.reprocess_offsets`. A step decodes its records with what is
+known today, and puts the rows in the place of those that are there:
 
 1. `bronze.events`: the records' outcomes; with `from_log` the records themselves, where the log still has them;
 2. `bronze.dead_letters`, `silver.device_states`, `silver.room_telemetry`, `silver.readings`.
 
-Each table gets one commit that replaces the rows of the step's offsets, or none where the new rows are the old ones. So a
-step that is done again, whole or after a kill in its midst, ends in the same rows, and what is right is not written.
+Each table gets one commit that replaces the rows of the step's offsets, or none where the new rows are the old ones. So
+a step that is done again, whole or after a kill in its midst, ends in the same rows, and what is right is not written.
 """
 
 from __future__ import annotations

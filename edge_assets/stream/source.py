@@ -108,11 +108,11 @@ def records(frame: DataFrame, log_ids: Mapping[str, str]) -> DataFrame:
     )
 
 
-# -- what the log still has of records that were read long ago -----------------------------------------------------------
+# -- what the log still has of records that were read long ago ---------------------------------------------------------
 
 
 def offsets_between(settings: Settings, positions: Mapping[Place, int], from_us: int, to_us: int | None) -> list[Range]:
-    """For each place that is still in the log, the offsets of the records that it took in that time. Raises `LogError`."""
+    """For each place that is still in the log, the offsets of the records that it took then. Raises `LogError`."""
     found = []
     with _consumer(settings) as consumer:
         for place, (begin, end) in _kept(settings, consumer, positions).items():

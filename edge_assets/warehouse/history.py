@@ -29,8 +29,8 @@ _OPERATIONS = {
     "RESTORE": "rollback",
 }
 _WORKS = {"resolve": "pending resolved"}
-_WRITTEN = ("numOutputRows", "numTargetRowsInserted", "numUpdatedRows", "numTargetRowsUpdated")
-_DELETED = ("numDeletedRows", "numTargetRowsDeleted")
+_WRITTEN = ("numOutputRows", "numTargetRowsInserted", "numUpdatedRows", "numTargetRowsUpdated", "num_added_rows")
+_DELETED = ("numDeletedRows", "numTargetRowsDeleted", "num_deleted_rows")
 _ADDED = ("numFiles", "numAddedFiles", "numTargetFilesAdded", "numRestoredFiles", "num_added_files", "numFilesAdded")
 _REMOVED = ("numRemovedFiles", "numTargetFilesRemoved", "num_removed_files", "numFilesRemoved", "numDeletedFiles")
 

@@ -4,9 +4,9 @@ Tables are `bronze.events`, `silver.readings` and so on (see `edge_assets.tables
 lake's folders is there as well. Rollups and views (`readings_1h`, `energy_daily`, `grafana_climate`) are those of
 `edge.duckdb` as it is when the connection is made; `measurements` shows rooms and devices alike, from silver.
 
-Each query sees each table at one version: the newest, or the one that it asks for
-(`silver.readings AT (VERSION => 12)`, see `edge_assets.warehouse.time_travel`). Nothing can be written: the tables are views, and `run_sql` takes nothing but
-questions.
+Each query sees each table at one version: the newest, or the one that it asks for, as in `silver.readings AT (VERSION
+=> 12)` (`edge_assets.warehouse.time_travel`). Nothing can be written: the tables are views, and `run_sql` takes nothing
+but questions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`silver.readings AT (VERSION => 12)`: a table as it was, within any query.
 
-DuckDB's grammar has the clause, and its views refuse it. So it is taken out of the text before DuckDB sees that: the name
-is led to a view of that version, which lies in a schema of its own, so that the table's name stays what the query's
-other parts call it. Texts, quoted names and comments are passed over.
+DuckDB's grammar has the clause, and its views refuse it. So it is taken out of the text before DuckDB sees that: the
+name is led to a view of that version, which lies in a schema of its own, so that the table's name stays what the
+query's other parts call it. Texts, quoted names and comments are passed over.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def at_version(settings: Settings, name: TableName, at: int | datetime) -> lake.
     gone = [file.path for file in table.files if "://" not in file.path and not Path(file.path).exists()]
     if gone:
         raise LakeError(
-            f"{full_name} at version {version}: {len(gone)} of its {len(table.files)} files are no longer kept; what was "
-            f"replaced stays for EDGE_STREAM__VACUUM_HOURS ({settings.stream.vacuum_hours:g})"
+            f"{full_name} at version {version}: {len(gone)} of its {len(table.files)} files are no longer kept; what "
+            f"was replaced stays for EDGE_STREAM__VACUUM_HOURS ({settings.stream.vacuum_hours:g})"
         )
     return table

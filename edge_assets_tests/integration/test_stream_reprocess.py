@@ -1,4 +1,4 @@
-"""`edge reprocess` and `edge rollback` on a real Kafka, Spark and lake: what is recomputed is right, once, and all of it."""
+"""`edge reprocess` and `edge rollback` on a real Kafka, Spark and lake: what is made anew is right, once, and whole."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from edge_assets.log_record import BARRIER_KEY
+from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
 from edge_assets.stream import asking, requests
 from edge_assets.tables import TABLES
@@ -72,6 +73,7 @@ def putting(log: Log) -> Iterator[None]:
 
 def asked(process: subprocess.Popen, ask: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
     """The answer to a request; fails at once where the writer ends over it."""
+    until(lambda: lock_holder(arguments[0], "stream_writer") == process.pid, "the writer", process)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, *arguments, **more)
         try:
@@ -182,6 +184,7 @@ def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Setti
     began = datetime.now(UTC) - timedelta(hours=1)
     pool = ThreadPoolExecutor(1)
     with writer(settings) as process:
+        until(lambda: lock_holder(settings, "stream_writer") == process.pid, "the writer", process)
         steps = 0
 
         def count(told: dict[str, Any]) -> None:
