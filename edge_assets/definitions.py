@@ -21,7 +21,6 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     verify_job, verify_schedule = checks.complete_job()
     rollup_job, rollup_schedule = rollups.rollup_job(settings)
     compare_job, compare_schedule = rollups.rollup_check_job()
-    asked = [reprocessing.reprocess_job(settings), housekeeping.housekeeping]
     return dg.Definitions(
         assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
         asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],
@@ -30,7 +29,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             verify_job,
             rollup_job,
             compare_job,
-            reprocess_job,
+            reprocessing.reprocess_job(settings),
             housekeeping.housekeeping,
         ],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
