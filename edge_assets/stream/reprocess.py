@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -94,9 +95,15 @@ class Reprocessing:
             if progress["attempts"] >= ATTEMPTS:
                 raise ValueError(f"a step failed {ATTEMPTS} times; the stream writer's log says why")
             request.remember({**progress, "attempts": progress["attempts"] + 1})
+            began = time.monotonic()
             done = carry_out(ranges.from_json(progress["steps"][progress["done"]]))
             self._force()  # before anybody is told that it is done
             progress = _added(progress, done)
+            log.info(
+                "%s: step %d of %d: %d records, written: %s, %.1f s",
+                *(request.kind, progress["done"], len(progress["steps"]), done.records, dict(done.rewritten)),
+                time.monotonic() - began,
+            )
             request.remember(progress)
         if progress["done"] < len(progress["steps"]):
             return None

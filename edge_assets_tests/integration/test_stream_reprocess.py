@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +21,12 @@ from edge_assets.settings import Settings
 from edge_assets.stream import asking, requests
 from edge_assets.tables import TABLES
 from edge_assets.warehouse.lake import snapshot
+from edge_assets.warehouse.sql import run_sql
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests.integration.test_stream_writer import DEVICES
 from edge_assets_tests.stream_rig import START, Log, records, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(1200)]
 
 BEGIN = datetime.fromtimestamp(START / 1e6, UTC)
 DERIVED = ("silver.readings", "silver.room_telemetry", "silver.device_states", "bronze.dead_letters")
@@ -114,9 +117,18 @@ def begin_again(log: Log, first: int, last: int) -> None:
     log.flush()
 
 
+def what_the_document_asks(settings: Settings, before: int) -> None:
+    """The queries of docs/replay.md are understood, and the comparison shows what the repair has added."""
+    text = (Path(__file__).parents[2] / "docs" / "replay.md").read_text()
+    first, second = (" ".join(query.split()) for query in re.findall(r'^    edge sql "(.+?)"$', text, re.M | re.S))
+    assert json.loads(run_sql(settings, first, "json")) == []
+    found = json.loads(run_sql(settings, second.replace("VERSION => 12", f"VERSION => {before}"), "json"))
+    assert {(row["device_name"], row["n"]) for row in found if row["device_name"] != "door"} == {("window", 150)}
+
+
 def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log) -> None:
     put_a_home(log)
-    settings = with_stream(settings, reprocess_offsets=200)
+    settings = with_stream(settings, reprocess_offsets=400)
     with writer(settings) as process:
         until(lambda: len(records(settings)) == log.written, "all records", process)
         begin_again(log, 7, 13)  # by now more of them than a note keeps
@@ -131,7 +143,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
         assert wrong is not None
 
     attic = [DEVICES[0], {**DEVICES[1], "ieee_address": "0xa1", "friendly_name": "window"}]
-    mended = with_stream(settings, base_topics=("zigbee2mqtt", "attic"))
+    mended = with_stream(settings, base_topics=("zigbee2mqtt", "attic"), reprocess_offsets=200)
     told: list[dict[str, Any]] = []
     with writer(mended) as process:
         with putting(log):
@@ -148,6 +160,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
             "fenced",
             "retained",
         }
+        what_the_document_asks(mended, wrong)
         at = versions(mended)
         end = BEGIN + timedelta(seconds=326)
         assert asked(process, asking.recompute, mended, BEGIN, end)["rewritten"] == {}
