@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from edge_assets.defs import assets, checks, gold, housekeeping, rollups, sensors, services
+from edge_assets.defs import assets, checks, gold, housekeeping, reprocessing, rollups, sensors, services
 from edge_assets.settings import Settings, load_settings
 
 
@@ -25,7 +25,15 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     return dg.Definitions(
         assets=[*assets.asset_specs(settings), *gold.gold_specs(settings), rollups.rollup_assets(settings)],
         asset_checks=[*checks.asset_checks(settings), *gold.gold_checks(settings), rollups.rollup_check(settings)],
-        jobs=[*(job for _, job in pairs), verify_job, gold_job, rollup_job, compare_job, housekeeping.housekeeping],
+        jobs=[
+            *(job for _, job in pairs),
+            verify_job,
+            gold_job,
+            rollup_job,
+            compare_job,
+            reprocessing.reprocess_job(settings),
+            housekeeping.housekeeping,
+        ],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
         schedules=[verify_schedule, gold_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily],
     )

@@ -194,6 +194,9 @@ class StreamSettings(Section):
         description="bounds a batch when there is much to catch up: a larger one catches up sooner, takes more memory, "
         "and lets live readings wait longer meanwhile",
     )
+    reprocess_offsets: int = Field(
+        default=25_000, ge=1, description="a step of `edge reprocess`; live readings wait while one is done"
+    )
     base_topics: tuple[str, ...] = Field(default=("zigbee2mqtt",), description="base topics decoded as Zigbee2MQTT")
     event_time_past_hours: float = Field(
         default=24 * 400, description="a payload's time this far before its arrival is still believed"

@@ -265,4 +265,7 @@ def gold_tables(settings: Settings) -> tuple[Table, ...]:
 
 TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICE_STATES, DEVICES)
 
+RECOMPUTED = (READINGS, ROOM_TELEMETRY, DEVICE_STATES)
+"""the tables of silver that can be recomputed from `bronze.events`, each by its name"""
+
 OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")

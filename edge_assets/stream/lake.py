@@ -53,6 +53,9 @@ STATISTICS = {
 }
 STATISTICS_OF_GOLD = ("window_start", "session_start", "session_end", "room_id")
 
+COMMIT_NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+"""the option of a session that gives a commit its note where it has no writer of its own"""
+
 # Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
 # machine's zone, twice a year for the worse.
 _TIMES = ("valid_from", "valid_to", "told_at")
@@ -82,6 +85,8 @@ class Note:
     """messages of rooms in the batch that were behind the watermark; None: not told, there may be any"""
     lost: tuple[Loss, ...] = ()
     """what had expired in the log before it was read, oldest first"""
+    work: str | None = None
+    """what the commit is of, where it is not of a batch of the stream: redrive, resolve, reprocess, rollback"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -98,6 +103,7 @@ class Note:
                 "watermark": self.watermark,
                 "late": self.late,
                 "lost": [loss.encode() for loss in self.lost],
+                "work": self.work,
             }
         )
 
@@ -118,6 +124,7 @@ class Note:
             watermark=raw.get("watermark"),
             late=raw.get("late"),
             lost=losses.decoded(raw),
+            work=raw.get("work"),
         )
 
 
@@ -168,6 +175,25 @@ class Lake:
         self._spark.conf.set("spark.databricks.delta.replaceWhere.constraintCheck.enabled", "false")
         writer = self._writer(rows.select(*columns), note).mode("overwrite")
         writer.option("replaceWhere", condition).save(self.location(table))
+
+    def tell(self, table: Table, note: Note) -> None:
+        """Commit a note without rows."""
+        self.append(table, self.read(table).where("false"), note)
+
+    def restore(self, table: Table, version: int, note: Note) -> None:
+        """Let the table be what it was at a version, in a new commit. Raises what Spark and Delta raise."""
+        from delta.tables import DeltaTable
+
+        self._spark.conf.set(COMMIT_NOTE, note.encode())
+        try:
+            DeltaTable.forPath(self._spark, self.location(table)).restoreToVersion(version)
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
+    def note_at(self, table: Table, version: int) -> Note | None:
+        """The newest note of the commits up to a version; None where none is left."""
+        note = durability.note_before(self._path / table.layer / table.name, version + 1)
+        return Note.decode(json.dumps(note)) if note else None
 
     def update_outcomes(self, decoded: DataFrame) -> None:
         """Let `bronze.events` say what records have become, where that differs from what it says."""

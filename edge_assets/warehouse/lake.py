@@ -185,11 +185,16 @@ def show(opened: DuckDBPyConnection, settings: Settings, name: TableName) -> Non
 
 
 def _show(opened: DuckDBPyConnection, table: Snapshot) -> None:
+    show_as(opened, table, table.sql_name)
+
+
+def show_as(opened: DuckDBPyConnection, table: Snapshot, name: str) -> None:
+    """Show a snapshot by a name of the asker's, as SQL has it. Raises DuckDB's own errors."""
     if table.delta is None:
-        opened.execute(f"CREATE OR REPLACE VIEW {table.sql_name} AS {table.select()}")
+        opened.execute(f"CREATE OR REPLACE VIEW {name} AS {table.select()}")
         return
     reader = table.delta.scan()  # noqa: F841 (DuckDB finds it by its name)
-    opened.execute(f"CREATE OR REPLACE TABLE {table.sql_name} AS SELECT * FROM reader")
+    opened.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM reader")
 
 
 def contract_table(settings: Settings, name: TableName) -> Table | None:

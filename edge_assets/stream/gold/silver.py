@@ -82,7 +82,7 @@ class Silver:
 
 def _late_files(folder: Path, commit: durability.Commit) -> Iterator[Path]:
     note = durability.note_of(commit)
-    if note is not None and note.get("late") == 0:
+    if note is not None and note.get("late") == 0 and not note.get("work"):
         return
     for action in commit.actions():
         about = action.get("add") or action.get("remove")

@@ -12,15 +12,13 @@ from edge_assets.stream import durability
 from edge_assets.stream.gold import windows
 from edge_assets.stream.gold.silver import State
 from edge_assets.stream.gold.table import GoldTable, micros, span_of
-from edge_assets.stream.gold.windows import SECOND
+from edge_assets.stream.gold.windows import DAY, SECOND
 from edge_assets.tables import window_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from edge_assets.stream.gold.tables import Gold
-
-DAY = 86_400 * SECOND
 
 
 class Windows(GoldTable):
