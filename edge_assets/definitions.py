@@ -22,15 +22,15 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     rollup_job, rollup_schedule = rollups.rollup_job(settings)
     compare_job, compare_schedule = rollups.rollup_check_job()
     return dg.Definitions(
-        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
+        assets=[
+            *assets.asset_specs(settings),
+            rollups.rollup_assets(settings),
+            reprocessing.reprocessed_days(settings),
+        ],
         asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],
         jobs=[
             *(job for _, job in pairs),
-            verify_job,
-            rollup_job,
-            compare_job,
-            reprocessing.reprocess_job(settings),
-            housekeeping.housekeeping,
+            *(verify_job, rollup_job, compare_job, reprocessing.reprocess_job(), housekeeping.housekeeping),
         ],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
         schedules=[verify_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily],
