@@ -23,16 +23,16 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     compare_job, compare_schedule = rollups.rollup_check_job()
     gold_job, gold_schedule = gold.check_gold_job(settings)
     return dg.Definitions(
-        assets=[*assets.asset_specs(settings), *gold.gold_specs(settings), rollups.rollup_assets(settings)],
+        assets=[
+            *assets.asset_specs(settings),
+            *gold.gold_specs(settings),
+            rollups.rollup_assets(settings),
+            reprocessing.reprocessed_days(settings),
+        ],
         asset_checks=[*checks.asset_checks(settings), *gold.gold_checks(settings), rollups.rollup_check(settings)],
         jobs=[
             *(job for _, job in pairs),
-            verify_job,
-            gold_job,
-            rollup_job,
-            compare_job,
-            reprocessing.reprocess_job(settings),
-            housekeeping.housekeeping,
+            *(verify_job, gold_job, rollup_job, compare_job, reprocessing.reprocess_job(), housekeeping.housekeeping),
         ],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
         schedules=[verify_schedule, gold_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily],

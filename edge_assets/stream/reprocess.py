@@ -181,7 +181,9 @@ class Reprocessing:
         for record in barriers.unionByName(records.where(is_barrier)).collect():
             knowledge = control.apply(knowledge, record, kept=2**31)
         knowledge = self._batches.learn_again(records, knowledge)
-        return knowledge.from_here({(each.log_id, each.partition): each.first for each in step})
+        here = {(each.log_id, each.partition): each.first for each in step}
+        mine = tuple(fence for fence in knowledge.fences if (fence.log_id, fence.kafka_partition) in here)
+        return replace(knowledge, fences=mine).from_here(here)
 
     def _put(
         self,

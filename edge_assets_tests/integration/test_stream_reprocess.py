@@ -28,9 +28,9 @@ from edge_assets_tests.stream_rig import START, Log, records, table, until, writ
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(1200)]
 
+PATIENCE = 700
 BEGIN = datetime.fromtimestamp(START / 1e6, UTC)
 DERIVED = ("silver.readings", "silver.room_telemetry", "silver.device_states", "bronze.dead_letters")
-BY_HAND = ("bronze.events", "silver.readings")
 
 
 @pytest.fixture
@@ -76,11 +76,11 @@ def putting(log: Log) -> Iterator[None]:
 
 def asked(process: subprocess.Popen, ask: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
     """The answer to a request; fails at once where the writer ends over it."""
-    until(lambda: lock_holder(arguments[0], "stream_writer") == process.pid, "the writer", process)
+    until(lambda: lock_holder(arguments[0], "stream_writer") == process.pid, "the writer", process, PATIENCE)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, *arguments, **more)
         try:
-            until(answer.done, "the answer", process, 180)
+            until(answer.done, "the answer", process, PATIENCE)
         except AssertionError:
             lay_off(arguments[0])
             raise
@@ -130,10 +130,10 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
     put_a_home(log)
     settings = with_stream(settings, reprocess_offsets=400)
     with writer(settings) as process:
-        until(lambda: len(records(settings)) == log.written, "all records", process)
+        until(lambda: len(records(settings)) == log.written, "all records", process, PATIENCE)
         begin_again(log, 7, 13)  # by now more of them than a note keeps
-        until(lambda: len(records(settings)) == log.written, "all records", process)
-        assert verify(settings, wait_seconds=60).holds
+        until(lambda: len(records(settings)) == log.written, "all records", process, PATIENCE)
+        assert verify(settings, wait_seconds=PATIENCE).holds
         before, at = contents(settings, "bronze.events", *DERIVED), versions(settings)
         answer = asked(process, asking.recompute, settings, BEGIN, None)
         assert answer == {"records": log.written, "rewritten": {}, "not_in_log": 0}
@@ -150,7 +150,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
             answer = asked(process, asking.recompute, mended, BEGIN, None, progress=told.append)
         assert answer["rewritten"]["silver.readings"] > 150
         assert [progress["done"] for progress in told][-1] >= 2, "some steps, each with its word"
-        assert verify(mended, wait_seconds=60).holds
+        assert verify(mended, wait_seconds=PATIENCE).holds
         assert not table(mended, "bronze.dead_letters")
         window = [row for row in table(mended, "silver.readings") if row["device_name"] == "window"]
         assert sorted(row["value"] for row in window) == list(map(float, range(150)))
@@ -174,12 +174,12 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
             rows = [row for row in table(mended, "silver.readings") if row["device_name"] == "window"]
             return {row["device_id"] for row in rows} == {"0xa1"}
 
-        until(resolved, "the resolved readings", process)
+        until(resolved, "the resolved readings", process, PATIENCE)
         right = contents(mended, "silver.readings")
 
         rolled = asked(process, asking.rollback, mended, "silver.readings", wrong)
         assert rolled["rewritten"]["silver.readings"] > 0
-        assert verify(mended, wait_seconds=60).holds
+        assert verify(mended, wait_seconds=PATIENCE).holds
         assert contents(mended, "silver.readings") == right, "what the account in bronze says is derived again"
 
 
@@ -187,8 +187,8 @@ def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Setti
     put_a_home(log)
     settings = with_stream(settings, reprocess_offsets=40)
     with writer(settings) as process:
-        until(lambda: len(records(settings)) == log.written, "all records", process)
-        assert verify(settings, wait_seconds=60).holds
+        until(lambda: len(records(settings)) == log.written, "all records", process, PATIENCE)
+        assert verify(settings, wait_seconds=PATIENCE).holds
     before = contents(settings, "bronze.events", *DERIVED)
     damage(settings, "bronze.events", "kafka_offset >= 30 AND kafka_offset < 90")
     damage(settings, "bronze.events", "kafka_offset = 0 OR kafka_offset = 200")
@@ -197,7 +197,7 @@ def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Setti
     began = datetime.now(UTC) - timedelta(hours=1)
     pool = ThreadPoolExecutor(1)
     with writer(settings) as process:
-        until(lambda: lock_holder(settings, "stream_writer") == process.pid, "the writer", process)
+        until(lambda: lock_holder(settings, "stream_writer") == process.pid, "the writer", process, PATIENCE)
         steps = 0
 
         def count(told: dict[str, Any]) -> None:
@@ -205,13 +205,13 @@ def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Setti
             steps = told["done"]
 
         waiting = pool.submit(asking.recompute, settings, began, None, from_log=True, progress=count)
-        until(lambda: steps > 1, "a few steps", process)
+        until(lambda: steps > 1, "a few steps", process, PATIENCE)
         process.kill()
         process.wait()
     with writer(settings) as process:
-        until(waiting.done, "the answer", process)
+        until(waiting.done, "the answer", process, PATIENCE)
         assert waiting.result()["rewritten"]
-        report = verify(settings, wait_seconds=60)
+        report = verify(settings, wait_seconds=PATIENCE)
         assert report.holds, report.render()
         assert contents(settings, "bronze.events", *DERIVED) == before
         at = versions(settings)

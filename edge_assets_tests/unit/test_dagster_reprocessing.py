@@ -7,10 +7,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import dagster as dg
-import pytest
-
 from edge_assets.definitions import build
+from edge_assets.defs.reprocessing import STEP
 from edge_assets.service import service_lock
 from edge_assets.settings import Settings
 from edge_assets.stream import requests
@@ -18,8 +16,10 @@ from edge_assets.stream import requests
 DAY = "2026-03-01"
 
 
-def run(settings: Settings, config: dict[str, Any], answer: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
-    """The requests that a run of a day makes, each given that answer; and whether the run succeeded."""
+def run(
+    settings: Settings, config: dict[str, Any], answer: dict[str, Any], **days: Any
+) -> tuple[list[dict[str, Any]], bool]:
+    """The requests that a run of a day (or `days`) makes, each given that answer; and whether the run succeeded."""
     asked: list[dict[str, Any]] = []
     stop = threading.Event()
 
@@ -34,9 +34,9 @@ def run(settings: Settings, config: dict[str, Any], answer: dict[str, Any]) -> t
     worker.start()
     try:
         with service_lock(settings, "stream_writer"):
-            job = build(settings).get_job_def("reprocess")
-            given = {"ops": {"recompute_day": {"config": config}}}
-            done = job.execute_in_process(run_config=given, partition_key=DAY, raise_on_error=False)
+            job = build(settings).resolve_job_def("reprocess")
+            given = {"ops": {STEP: {"config": config}}}
+            done = job.execute_in_process(run_config=given, raise_on_error=False, **(days or {"partition_key": DAY}))
     finally:
         stop.set()
         worker.join()
@@ -50,17 +50,16 @@ def test_a_day_is_one_request(settings: Settings) -> None:
     assert success and asked == [{"kind": "reprocess", **expected}]
 
 
+def test_days_selected_together_are_one_run_and_a_request_each(settings: Settings) -> None:
+    tags = {"dagster/asset_partition_range_start": DAY, "dagster/asset_partition_range_end": "2026-03-03"}
+    asked, success = run(settings, {}, {"records": 0, "rewritten": {}}, tags=tags)
+    begins = [datetime.fromtimestamp(request["from_us"] / 1e6, UTC).day for request in asked]
+    assert success and begins == [1, 2, 3]
+
+
 def test_a_day_without_records_is_no_failure(settings: Settings) -> None:
     assert run(settings, {"from_log": True}, {"records": 0, "rewritten": {}, "not_in_log": 0})[1]
 
 
 def test_what_cannot_be_done_fails_the_run(settings: Settings) -> None:
     assert not run(settings, {"table": "gold.nope"}, {"error": "gold.nope cannot be recomputed yet"})[1]
-
-
-def test_days_can_be_selected(settings: Settings) -> None:
-    job = build(settings).get_job_def("reprocess")
-    assert isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
-    assert DAY in job.partitions_def.get_partition_keys()
-    with pytest.raises(dg.DagsterUnknownPartitionError):
-        job.execute_in_process(partition_key="yesterday")
