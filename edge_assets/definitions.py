@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from edge_assets.defs import assets, checks, housekeeping, rollups, sensors, services
+from edge_assets.defs import assets, checks, housekeeping, lake_care, rollups, sensors, services
 from edge_assets.settings import Settings, load_settings
 
 
@@ -21,12 +21,30 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     verify_job, verify_schedule = checks.complete_job()
     rollup_job, rollup_schedule = rollups.rollup_job(settings)
     compare_job, compare_schedule = rollups.rollup_check_job()
+    care = lake_care.care_jobs()
     return dg.Definitions(
-        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
-        asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],
-        jobs=[*(job for _, job in pairs), verify_job, rollup_job, compare_job, housekeeping.housekeeping],
+        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings), *lake_care.care_assets(settings)],
+        asset_checks=[
+            *checks.asset_checks(settings),
+            rollups.rollup_check(settings),
+            lake_care.tidiness_checks(settings),
+        ],
+        jobs=[
+            *(job for _, job in pairs),
+            verify_job,
+            rollup_job,
+            compare_job,
+            *(job for job, _ in care),
+            housekeeping.housekeeping,
+        ],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
-        schedules=[verify_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily],
+        schedules=[
+            verify_schedule,
+            rollup_schedule,
+            compare_schedule,
+            *(schedule for _, schedule in care),
+            housekeeping.housekeeping_daily,
+        ],
     )
 
 

@@ -60,14 +60,16 @@ class _Writer:
     settings: Settings
     report: Report
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    """held by whoever commits: a batch, a request, maintenance"""
+    """held by whoever commits: a batch, a request, a slice of a chore"""
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
     _next_look: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
+        from edge_assets.stream.chores import Chores
         from edge_assets.stream.durability import Durability
+        from edge_assets.stream.expiry import Expiry
         from edge_assets.stream.lake import Lake
         from edge_assets.stream.maintenance import Maintenance
 
@@ -77,6 +79,12 @@ class _Writer:
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
+        chores = {
+            "maintain": self.maintenance.maintain,
+            "join": self.maintenance.join,
+            "expire": Expiry(self.lake, self.settings).expire,
+        }
+        self.chores = Chores(self._turn, chores, self._force)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
@@ -150,6 +158,8 @@ class _Writer:
 
     def _serve_requests(self) -> None:
         for request in requests.waiting(self.settings):
+            if self.chores.takes(request):
+                continue
             with self._turn:
                 try:
                     request.answer(**self._carry_out(request))
@@ -163,12 +173,10 @@ class _Writer:
         raise ValueError(f"this writer knows no request {request.kind!r}: is the platform older than the command?")
 
     def _maintain(self) -> None:
-        if self.maintenance.due() and self._turn.acquire(blocking=False):
-            try:
-                self.maintenance.run()
-                self._force()
-            finally:
-                self._turn.release()
+        """The next slice of what is under way; where nothing is, what is due of itself is begun."""
+        if self.chores.idle and (due := self.maintenance.due()):
+            self.chores.begin(*due)
+        self.chores.step()
 
     def _report(self, query: StreamingQuery) -> None:
         self.report(
@@ -182,6 +190,7 @@ class _Writer:
                 },
                 "pending_devices": len(self.batches.note.pending),
                 "progress": _progress(query),
+                "maintenance": {"turns": self.chores.held.as_dict(), **self.chores.last},
             }
         )
 
