@@ -240,8 +240,8 @@ class RetentionSettings(Section):
     bronze_days: int = Field(
         default=30,
         ge=0,
-        description="0: for ever; of bronze.events and bronze.dead_letters, which are redriven from it: so far back can "
-        "silver be recomputed, and `edge verify` prove",
+        description="0: for ever; of bronze.events and bronze.dead_letters, which are redriven from it: so far back "
+        "can silver be recomputed, and `edge verify` prove",
     )
     readings: tuple[RetentionRule, ...] = Field(
         default=(), description="of readings, by device and measurement; the first rule that matches counts"
