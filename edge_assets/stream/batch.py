@@ -310,7 +310,8 @@ class BatchWriter:
         known = {name for _, name in self.registry.names()}
         names = sorted(known & set(self.note.pending))
         if names:
-            since = min(self.note.pending[name] for name in names)
+            # What has no record in bronze any more cannot be decoded again, and stays as it is.
+            since = max(min(self.note.pending[name] for name in names), self._lake.bronze_begins().isoformat())
             condition = f"pending = true AND date >= '{since}' AND device_name IN ({', '.join(map(_quoted, names))})"
             self.derive_again_where(condition)
             rest = {name: day for name, day in self.note.pending.items() if name not in known}

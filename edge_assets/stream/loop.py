@@ -95,7 +95,7 @@ class _Writer:
     settings: Settings
     report: Report
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    """held by whoever commits: a batch, a request, maintenance"""
+    """held by whoever commits: a batch, a request, a slice of a chore"""
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
     _begun: int = 0
@@ -107,7 +107,9 @@ class _Writer:
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
+        from edge_assets.stream.chores import Chores
         from edge_assets.stream.durability import Durability
+        from edge_assets.stream.expiry import Expiry
         from edge_assets.stream.gold.closing import Closing
         from edge_assets.stream.gold.tables import Gold
         from edge_assets.stream.lake import Lake
@@ -125,6 +127,12 @@ class _Writer:
         self.reading = Reading(self.spark, self.settings)
         self.reprocessing = Reprocessing(self.spark, self.lake, self.batches, self.settings, self._force)
         self.rollbacks = Rollbacks(self.lake, self.batches, self.reprocessing, self.settings, self._force)
+        chores = {
+            "maintain": self.maintenance.maintain,
+            "join": self.maintenance.join,
+            "expire": Expiry(self.lake, self.settings).expire,
+        }
+        self.chores = Chores(self._turn, chores, self._force)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
@@ -188,6 +196,8 @@ class _Writer:
         """One step of each request that waits; between two steps the stream has its turn."""
         self._work = {}
         for request in requests.waiting(self.settings):
+            if self.chores.takes(request):
+                continue
             # Gold is no batch's: it is computed again beside them.
             with nullcontext() if _is_of_gold(request) else self._turn:
                 if self._unfinished:
@@ -216,12 +226,10 @@ class _Writer:
         raise ValueError(f"this writer knows no request {request.kind!r}: is the platform older than the command?")
 
     def _maintain(self) -> None:
-        if self.maintenance.due() and self._turn.acquire(blocking=False):
-            try:
-                self.maintenance.run()
-                self._force()
-            finally:
-                self._turn.release()
+        """The next slice of what is under way; where nothing is, what is due of itself is begun."""
+        if self.chores.idle and (due := self.maintenance.due()):
+            self.chores.begin(*due)
+        self.chores.step()
 
     def _report(self, query: StreamingQuery) -> None:
         self.report(
@@ -240,6 +248,7 @@ class _Writer:
                 "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),
                 "work": self._work,
+                "maintenance": {"turns": self.chores.held.as_dict(), **self.chores.last},
             }
         )
 

@@ -20,6 +20,9 @@ from edge_assets.errors import LakeError, NotRunning
 from edge_assets.service import lock_holder, write_json
 from edge_assets.settings import Settings
 
+CHORE_SECONDS = 6 * 3600.0
+"""so long an answer is waited for, where much is to be done in small slices"""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -107,3 +110,15 @@ def redrive(settings: Settings, reason: str | None = None) -> dict[str, Any]:
     """Decode the dead letters again (those of one reason, or all). Returns how many were looked at and what became
     of them: `{"looked_at": …, "read": …, "tombstone": …, "ignored": …}`."""
     return ask(settings, "redrive", reason=reason)
+
+
+def maintain(settings: Settings) -> dict[str, Any]:
+    """Join small files, drop replaced ones, cut the logs. Returns each table's files and bytes, before and after, and
+    how long batches had to wait: `{"tables": {name: {"before": …, "after": …}}, "turns": {"longest_seconds": …}}`."""
+    return ask(settings, "maintain", CHORE_SECONDS)
+
+
+def expire(settings: Settings) -> dict[str, Any]:
+    """Delete rows that `settings.retention` says are too old. Returns the days and rows that went, by table:
+    `{"tables": {name: {"days": …, "rows": …, "postponed": […]}}, "turns": …}`."""
+    return ask(settings, "expire", CHORE_SECONDS)

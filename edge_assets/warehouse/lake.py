@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class DataFile:
     high: int | None = None
     begins: datetime | None = None
     ends: datetime | None = None
+    bytes: int = 0
 
     def may_hold(self, low: int, high: int) -> bool:
         return self.low is None or self.high is None or (self.low <= high and self.high >= low)
@@ -79,6 +80,8 @@ class Snapshot:
     """DuckDB's type of each column"""
     partitioned_by: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
+    properties: Mapping[str, str | None] = field(default_factory=dict)
+    """the table's own, `edge.expired` among them (`edge_assets.retention`)"""
     delta: DeltaTable | None = None
     """set where DuckDB cannot read the files itself"""
 
@@ -217,12 +220,13 @@ def _missing(settings: Settings, name: TableName) -> Snapshot:
 
 def _of(name: TableName, path: Path, delta: DeltaTable) -> Snapshot:
     columns = {field["name"]: from_delta(field["type"]) for field in json.loads(delta.schema().to_json())["fields"]}
-    partitioned_by = tuple(delta.metadata().partition_columns)
+    about = delta.metadata()
+    partitioned_by = tuple(about.partition_columns)
     actions = _add_actions(delta, partitioned_by)
     if _plain(delta, actions, columns, partitioned_by):
         files = tuple(_file(path, action) for action in actions if action["num_records"] != 0)
-        return Snapshot(name, delta.version(), columns, partitioned_by, files)
-    return Snapshot(name, delta.version(), columns, partitioned_by, delta=delta)
+        return Snapshot(name, delta.version(), columns, partitioned_by, files, about.configuration)
+    return Snapshot(name, delta.version(), columns, partitioned_by, properties=about.configuration, delta=delta)
 
 
 def _add_actions(delta: DeltaTable, partitioned_by: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -230,7 +234,7 @@ def _add_actions(delta: DeltaTable, partitioned_by: tuple[str, ...]) -> list[dic
     import pyarrow
 
     actions = pyarrow.table(delta.get_add_actions(flatten=True))
-    wanted = ["path", "num_records", *(f"partition.{name}" for name in partitioned_by)]
+    wanted = ["path", "num_records", "size_bytes", *(f"partition.{name}" for name in partitioned_by)]
     wanted += [f"{bound}.{name}" for name in (RANGE_COLUMN, TIME_COLUMN) for bound in ("min", "max")]
     found = actions.select([name for name in wanted if name in actions.column_names])
     for number, column in enumerate(found.schema):
@@ -273,7 +277,8 @@ def _hive(value: Any) -> str:
 def _file(path: Path, action: dict[str, Any]) -> DataFile:
     low, high = action.get(f"min.{RANGE_COLUMN}"), action.get(f"max.{RANGE_COLUMN}")
     begins, ends = _time(action.get(f"min.{TIME_COLUMN}")), _time(action.get(f"max.{TIME_COLUMN}"))
-    return DataFile(str(path / unquote(action["path"])), low, high, begins, ends and ends + TIME_ROUNDED)
+    size = action.get("size_bytes") or 0
+    return DataFile(str(path / unquote(action["path"])), low, high, begins, ends and ends + TIME_ROUNDED, size)
 
 
 def _time(micros: Any) -> datetime | None:

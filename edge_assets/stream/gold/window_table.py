@@ -95,6 +95,8 @@ class Windows(GoldTable):
         """The windows that begin at `first` or later and end by `last`, all or those that were touched."""
         spoken = windows.between(self._gold.silver.messages(), first, last)
         bounds = f"window_start >= timestamp_micros({first}L) AND window_end <= timestamp_micros({last}L)"
+        for begin, end in self._gold.silver.expired().spans:
+            bounds += f" AND NOT date BETWEEN DATE'{begin}' AND DATE'{end}'"
         made = windows.of(spoken, self._window).where(bounds)
         there = self._lake.read(self.table).where(bounds)
         if touched is not None:
