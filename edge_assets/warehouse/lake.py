@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.tables import TABLES, Table
+from edge_assets.tables import ANOMALIES, TABLES, Table
 from edge_assets.warehouse.duck_types import from_delta, from_spark, quoted, text
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def names(settings: Settings) -> list[TableName]:
     """The tables of the lake: those of the contract, and whatever else lies in its folders."""
     with object_store.in_words(settings):
         found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
-    contract = {(table.layer, table.name) for table in TABLES}
+    contract = {(table.layer, table.name) for table in (*TABLES, ANOMALIES)}
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
 
@@ -162,7 +162,7 @@ def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyC
     )
     opened.execute("SET TimeZone = 'UTC'")
     object_store.let_duckdb_read(opened, settings)
-    for layer in sorted({table.layer for table in TABLES}):
+    for layer in sorted({table.layer for table in (*TABLES, ANOMALIES)}):
         opened.execute(f"CREATE SCHEMA {quoted(layer)}")
     return opened
 
@@ -193,7 +193,7 @@ def _show(opened: DuckDBPyConnection, table: Snapshot) -> None:
 
 
 def contract_table(name: TableName) -> Table | None:
-    return next((table for table in TABLES if (table.layer, table.name) == name), None)
+    return next((table for table in (*TABLES, ANOMALIES) if (table.layer, table.name) == name), None)
 
 
 def _refuse_odd_paths(path: Path) -> None:
