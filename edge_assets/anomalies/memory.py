@@ -130,7 +130,8 @@ def write(settings: Settings, memory: Memory) -> int:
     }
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     packed = io.BytesIO()
-    np.savez_compressed(packed, about=text, **memory.rows)
+    columns: dict[str, Any] = {"about": text, **memory.rows}
+    np.savez_compressed(packed, **columns)
     file = path(settings)
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f"{file.name}.aside")

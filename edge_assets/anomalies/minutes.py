@@ -93,27 +93,24 @@ def _slice(
         f"CREATE OR REPLACE TEMP TABLE minutes AS SELECT bucket, {IDENTITY}, device_name, min, max, avg FROM ({rows}) "
         f"WHERE bucket >= {times.literal(low)} AND bucket < {times.literal(high)}"
     )
-    heard = opened.execute(
-        f"SELECT {IDENTITY}, arg_max(device_name, bucket) FROM minutes GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    numbers = memory.numbers([Series(*row[:-1]) for row in heard], [row[-1] for row in heard])
-    opened.execute(f"CREATE OR REPLACE TEMP TABLE heard AS SELECT {IDENTITY}, 0 AS number FROM minutes LIMIT 0")
-    if heard:
-        opened.executemany(
-            "INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?)",
-            [[*row[:-1], number] for row, number in zip(heard, numbers, strict=True)],
-        )
+    opened.execute(
+        f"CREATE OR REPLACE TEMP TABLE heard AS SELECT {IDENTITY}, arg_max(device_name, bucket) AS device_name, "
+        f"row_number() OVER (ORDER BY {IDENTITY}) - 1 AS place FROM minutes GROUP BY {IDENTITY}"
+    )
+    heard = opened.execute(f"SELECT {IDENTITY}, device_name FROM heard ORDER BY place").fetchall()
+    numbers = np.array(memory.numbers([Series(*row[:-1]) for row in heard], [row[-1] for row in heard]), np.intp)
     same = " AND ".join(f"m.{name} IS NOT DISTINCT FROM h.{name}" for name in Series._fields)
     found = opened.execute(
-        "SELECT epoch_us(bucket) // 1000000 AS at, number, min AS low, max AS high, avg AS mean "
-        f"FROM minutes m JOIN heard h ON {same} ORDER BY at, number"
+        "SELECT epoch_us(bucket) // 1000000 AS begin_at, place, min AS low, max AS high, avg AS mean "
+        f"FROM minutes m JOIN heard h ON {same} ORDER BY begin_at, place"
     ).fetchnumpy()
-    yield from _by_minute({name: np.ma.filled(column, np.nan) for name, column in found.items()})
+    columns = {name: np.ma.filled(column, np.nan) for name, column in found.items()}
+    yield from _by_minute(columns, numbers)
 
 
-def _by_minute(columns: dict[str, Floats]) -> Iterator[Minute]:
-    at = columns["at"]
+def _by_minute(columns: dict[str, Floats], numbers: Numbers) -> Iterator[Minute]:
+    at, series = columns["begin_at"], numbers[columns["place"]]
     starts = np.flatnonzero(np.diff(at, prepend=-1))
     for begin, end in pairwise([*starts.tolist(), len(at)]):
-        part = {name: column[begin:end] for name, column in columns.items()}
-        yield Minute(int(at[begin]), part["number"].astype(np.intp), part["low"], part["high"], part["mean"])
+        low, high, mean = (columns[name][begin:end] for name in ("low", "high", "mean"))
+        yield Minute(int(at[begin]), series[begin:end], low, high, mean)
