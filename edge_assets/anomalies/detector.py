@@ -1,12 +1,14 @@
-"""The method: three questions of each series, each answered by comparing with its own past. Plain arrays, no clock.
+"""The method: a few questions of each series, each answered by comparing with its own past. Plain arrays, no clock.
 
     spike         a bucket against the median of the five before it; asked of each bucket
-    level_shift   an hour's mean against the usual course of a day at the present level: the level is the median of the
-                  last 24 hours, the course the median of what this hour was above it on the last 14 days; asked each
-                  hour
-    drift         a day's mean against the median of the last 14 days; asked each day
+    level_shift   an hour's mean against the usual course at the present level: the level is the median of the last 24
+                  hours; the course is the median of what this hour was above it, on the last 14 days; and again in the
+                  same hour of the last 4 weeks; asked each hour
+    drift         a day's mean against the median of the last 14 days, and of the same day of the last 4 weeks; asked
+                  each day
 
-How far is too far: `edge_assets.anomalies.spread.tolerance`, from the largest departures of the last 28 days. So
+How far is too far: `edge_assets.anomalies.spread.tolerance`, for each question from its own largest departures on the
+last 28 days. So the question that knows a series best, by days or by weeks, is the keenest, and nothing is chosen;
 nothing is said in a series' first week. Medians everywhere: an anomaly teaches nothing until it has become the usual.
 
 What is not scored: series of one or two values (contacts, switches), those that only rise or only fall (counters,
@@ -26,13 +28,13 @@ from edge_assets.anomalies.memory import Memory
 from edge_assets.anomalies.spread import median, tolerance
 
 HOUR, DAY = 3_600, 86_400
-TYPES = ("spike", "level_shift", "drift")
-SPIKE, LEVEL_SHIFT, DRIFT = range(3)
+TYPES = ("spike", "level_shift", "level_shift", "drift", "drift")
+SPIKE, HOUR_OF_DAY, HOUR_OF_WEEK, AMONG_DAYS, DAY_OF_WEEK = range(5)
 
-DAY_NEEDS = np.array([12, 6, 1])
+DAY_NEEDS = (12, 6, 6, 1, 1)
 """so often a day must have asked each question for its maximum to count"""
-LEVEL_HOURS, COURSE_DAYS, DRIFT_DAYS = 12, 3, 3
-"""of so many of the last 24 hours, and of the last 14 days, a median is taken; of fewer it is not known"""
+LEVEL_HOURS, LEAST_DAYS, LEAST_WEEKS = 12, 3, 2
+"""of so many of the last 24 hours, 14 days, 4 weeks a median is taken; of fewer it is not known"""
 DRIFT_HOURS = 18
 """so many hours must a day have to be compared with others"""
 
@@ -138,23 +140,31 @@ class Detector:
 
     def _compare_hour(self, hour: int, series: Numbers, mean: Floats) -> list[Found]:
         rows = self.memory.rows
-        course = rows["course"][:, hour % DAY // HOUR]
         level = median(rows["last_hours"][series], LEVEL_HOURS)
-        usual = level + median(course[series], COURSE_DAYS)
-        above = mean - level
-        known = np.isfinite(above)
-        _push(course, series[known], above[known])
+        above, found = mean - level, []
+        known, window = np.isfinite(above), (hour, hour + HOUR)
+        for question, course, least in (
+            (HOUR_OF_DAY, rows["hours_of_day"][:, hour // HOUR % 24], LEAST_DAYS),
+            (HOUR_OF_WEEK, rows["hours_of_week"][:, hour // HOUR % 168], LEAST_WEEKS),
+        ):
+            found += self._judge(question, series, window, mean, level + median(course[series], least))
+            _push(course, series[known], above[known])
         _push(rows["last_hours"], series, mean)
         rows["day_sum"][series] += mean
         rows["day_hours"][series] += 1
-        return self._judge(LEVEL_SHIFT, series, (hour, hour + HOUR), mean, usual)
+        return found
 
     def _close_day(self, day: int) -> list[Found]:
         rows = self.memory.rows
         series = np.flatnonzero(rows["day_hours"] >= DRIFT_HOURS)
         mean = rows["day_sum"][series] / rows["day_hours"][series]
-        found = self._judge(DRIFT, series, (day, day + DAY), mean, median(rows["last_days"][series], DRIFT_DAYS))
-        _push(rows["last_days"], series, mean)
+        found = []
+        for question, days, least in (
+            (AMONG_DAYS, rows["last_days"], LEAST_DAYS),
+            (DAY_OF_WEEK, rows["days_of_week"][:, day // DAY % 7], LEAST_WEEKS),
+        ):
+            found += self._judge(question, series, (day, day + DAY), mean, median(days[series], least))
+            _push(days, series, mean)
         rows["day_sum"][:], rows["day_hours"][:] = 0, 0
         for question, needed in enumerate(DAY_NEEDS):
             series = np.flatnonzero(rows["day_count"][:, question] >= needed)

@@ -25,6 +25,8 @@ FORMAT = 1
 HOURS_A_DAY = 24
 RECENT = 5
 USUAL_DAYS = 14
+USUAL_WEEKS = 4
+QUESTIONS = 5
 MAXIMA_DAYS = 28
 FORGOTTEN_AFTER_SECONDS = 60 * 86_400
 """a series that has been silent for so long starts anew"""
@@ -46,14 +48,16 @@ COLUMNS: dict[str, tuple[tuple[int, ...], Any, float]] = {
     "hour_count": ((), np.int32, 0),
     "usual_count": ((), np.float64, 0),
     "last_hours": ((HOURS_A_DAY,), np.float64, np.nan),
-    "course": ((HOURS_A_DAY, USUAL_DAYS), np.float32, np.nan),
+    "hours_of_day": ((HOURS_A_DAY, USUAL_DAYS), np.float32, np.nan),
+    "hours_of_week": ((7 * HOURS_A_DAY, USUAL_WEEKS), np.float32, np.nan),
     "day_sum": ((), np.float64, 0),
     "day_hours": ((), np.int32, 0),
     "last_days": ((USUAL_DAYS,), np.float64, np.nan),
-    "day_maximum": ((3,), np.float64, 0),
-    "day_count": ((3,), np.int32, 0),
-    "maxima": ((3, MAXIMA_DAYS), np.float32, np.nan),
-    "limit": ((3,), np.float64, np.inf),
+    "days_of_week": ((7, USUAL_WEEKS), np.float64, np.nan),
+    "day_maximum": ((QUESTIONS,), np.float64, 0),
+    "day_count": ((QUESTIONS,), np.int32, 0),
+    "maxima": ((QUESTIONS, MAXIMA_DAYS), np.float32, np.nan),
+    "limit": ((QUESTIONS,), np.float64, np.inf),
 }
 """name → (shape of a row, type, what it is at first); what each means is said where the detector uses it"""
 

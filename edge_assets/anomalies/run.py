@@ -5,7 +5,7 @@ The steps of a run, each of which may be the last one that a killed run has done
 1. what gold.anomalies was told, and how far the memory is;
 2. the closed minutes since, scored in memory;
 3. what is news, one commit; at or before the latest window that the table was told nothing is news;
-4. the memory, at most once an hour where nothing was found.
+4. the memory, every `KEEP_SECONDS` where nothing was found: until then each run scores the minutes since once more.
 
 A run that was killed before step 4 is done again by the next one, which finds the same and commits it where it is not.
 Without a memory that can be used the minutes of the last `LEARNS_DAYS` are scored anew, and the same rule keeps what
@@ -34,6 +34,9 @@ WAIT_SECONDS = 600.0
 
 LEARNS_DAYS = 35
 """so many days are read where there is no memory: as many as the detector remembers, and its first week"""
+
+KEEP_SECONDS = 3 * HOUR
+"""so often the memory is written: some kilobytes a series"""
 
 Progress = Callable[[str], None]
 
@@ -105,7 +108,7 @@ def _run(settings: Settings, outcome: Outcome, progress: Progress) -> None:
         news = [one for one in found if told.is_news(memory.series[one.series], one)]
         outcome.found = table.append(settings, memory, news)
         memory.until, memory.told = until, max((one.end for one in news), default=told.until)
-        if outcome.found or outcome.learnt_anew or until - saved >= HOUR:
+        if outcome.found or outcome.learnt_anew or until - saved >= KEEP_SECONDS:
             outcome.memory_bytes = memories.write(settings, memory)
             table.tidy(settings)
     outcome.until, outcome.series, outcome.judged = memory.until, len(memory.series), judged(memory)

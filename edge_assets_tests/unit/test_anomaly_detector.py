@@ -106,6 +106,20 @@ def test_sixty_quiet_days_of_all_kinds_tell_nothing(seed: int) -> None:
     assert told(feed(memory_of(5), [indoor, spiky, office, sawtooth, walk], 0, 60, seed)) == []
 
 
+def test_an_office_s_weekend_is_not_unusual_but_a_night_shift_is() -> None:
+    """Five days of seven are alike. Judged by days alone, 2,000 ppm more would be within what weekends teach."""
+
+    def office(at: int, noise: np.random.Generator) -> float:
+        at_work = at // DAY % 7 < 5 and 8 <= at % DAY / 3600 < 18
+        night_shift = 49 * DAY <= at < 49.2 * DAY  # a Monday's first hours
+        return round(450 + 500 * at_work + 300 * night_shift + noise.normal(0, 15))
+
+    memory = memory_of(1)
+    found = feed(memory, [office], 0, 60)
+    assert [(one.type, one.begin // DAY) for one in found] == [("level_shift", 49)]
+    assert found[0].expected == pytest.approx(450, abs=30)
+
+
 def test_what_has_two_values_or_goes_one_way_is_not_scored() -> None:
     def door(at: int, noise: np.random.Generator) -> float:
         return float(noise.random() < 0.1 and at < 20 * DAY)
