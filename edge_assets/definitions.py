@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from edge_assets.defs import assets, checks, housekeeping, rollups, sensors, services
+from edge_assets.defs import anomalies, assets, checks, housekeeping, rollups, sensors, services
 from edge_assets.settings import Settings, load_settings
 
 
@@ -19,10 +19,11 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     wanted = services.services(settings) if held is None else held
     pairs = [(service, services.service_job(service, settings)) for service in wanted]
     verify_job, verify_schedule = checks.complete_job()
-    rollup_job, rollup_schedule = rollups.rollup_job(settings)
+    found = [anomalies.anomaly_asset(settings)] if settings.anomalies.enabled else []
+    rollup_job, rollup_schedule = rollups.rollup_job(settings, also=[asset.key for asset in found])
     compare_job, compare_schedule = rollups.rollup_check_job()
     return dg.Definitions(
-        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
+        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings), *found],
         asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],
         jobs=[*(job for _, job in pairs), verify_job, rollup_job, compare_job, housekeeping.housekeeping],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],

@@ -56,6 +56,8 @@ class Outcome:
     """scored, and known for long enough"""
     found: int = 0
     """anomalies that were committed"""
+    rows: int | None = None
+    """of gold.anomalies, where they were counted"""
     learnt_anew: bool = False
     memory_bytes: int = 0
     """written; 0: the memory's file stayed"""

@@ -59,10 +59,10 @@ def told(settings: Settings) -> Told:
     """
     with lake.connection(settings) as opened:
         lake.show(opened, settings, NAME)
-        until = "(SELECT max(window_end) FROM gold.anomalies WHERE window_end <= now())"
+        latest = "(SELECT epoch_us(max(window_end)) FROM gold.anomalies WHERE window_end <= now())"
         rows = opened.execute(
             f"SELECT {', '.join(Series._fields)}, epoch_us(max(window_end)) // 1000000 FROM gold.anomalies "
-            f"WHERE window_end <= now() AND epoch_us(window_end) >= epoch_us({until}) - {2 * QUIET_SECONDS} * 1000000 "
+            f"WHERE window_end <= now() AND epoch_us(window_end) >= {latest} - {2 * QUIET_SECONDS * 1_000_000} "
             "GROUP BY ALL"
         ).fetchall()
     ends = {Series(*row[:-1]): int(row[-1]) for row in rows}

@@ -10,7 +10,7 @@ import pytest
 
 from edge_assets.anomalies.detector import DAY, Detector, Found, judged, scored
 from edge_assets.anomalies.memory import NEVER, Memory, Series
-from edge_assets.anomalies.spread import DAYS_BEFORE_ALARM, QUARTILE_DISTANCES, quantile, tolerance
+from edge_assets.anomalies.spread import DAYS_BEFORE_ALARM, QUARTILE_DISTANCES, RETURN_DAYS, quantile, tolerance
 
 BUCKET = 900
 """seconds of a bucket here: days pass faster"""
@@ -202,12 +202,12 @@ def test_it_does_not_matter_how_the_time_is_cut() -> None:
         np.testing.assert_array_equal(rows, cut.rows[name], name)
 
 
-def test_the_tolerance_is_what_a_gumbel_distribution_exceeds_once_in_ten_years() -> None:
+def test_the_tolerance_is_what_a_gumbel_distribution_exceeds_once_in_a_thousand_days() -> None:
     """Of many days' maxima; few days take more, and never less."""
     draws = np.random.default_rng(5).gumbel(10, 2, (3, 4_000))
     found = tolerance(draws, np.full(3, np.inf))
-    np.testing.assert_allclose(found, 10 + 2 * math.log(3_650), rtol=0.05)
-    assert pytest.approx(4.98, abs=0.01) == QUARTILE_DISTANCES
+    np.testing.assert_allclose(found, 10 + 2 * math.log(RETURN_DAYS), rtol=0.05)
+    assert pytest.approx(4.16, abs=0.01) == QUARTILE_DISTANCES
     few = np.where(np.arange(28) < 6, 1.0, np.nan)[None, :]
     assert np.isinf(tolerance(few, np.zeros(1))).all()
 
