@@ -419,17 +419,21 @@ def history(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup")
+        str,
+        typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup, anomalies"),
     ],
     seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
     messages: Annotated[int | None, typer.Option(min=1, help="how long a backlog is drained; left out: a day")] = None,
+    series: Annotated[Path | None, typer.Option(help="for anomalies: a labelled CSV of timestamp and value")] = None,
+    windows: Annotated[Path | None, typer.Option(help="its labels, as the Numenta benchmark has them (JSON)")] = None,
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
     """Measure, beside a reference of the same run. Makes a platform of its own where it needs one."""
     from edge_assets.bench import run
 
-    found = run(name, _settings(profile), seconds=seconds, messages=messages)
+    options = {"seconds": seconds, "messages": messages, "series": series, "windows": windows}
+    found = run(name, _settings(profile), **options)
     print(_json(found) if as_json else "\n".join(_figures(found)))
 
 

@@ -366,6 +366,13 @@ class RollupSettings(Section):
         return minutes
 
 
+class AnomalySettings(Section):
+    enabled: bool = Field(default=True, description="look for anomalies after each update of the rollups")
+    wait_minutes: int = Field(
+        default=5, ge=0, description="so long after its end a minute waits for late readings before it is scored, once"
+    )
+
+
 class LakeSettings(Section):
     path: str | None = Field(
         default=None, description="folder of the lake, or `s3://bucket/prefix`; unset: `lake` in the home"
@@ -436,6 +443,7 @@ class Settings(BaseSettings):
     windows: WindowSettings = WindowSettings()
     rollups: RollupSettings = RollupSettings()
     retention: RetentionSettings = RetentionSettings()
+    anomalies: AnomalySettings = AnomalySettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 

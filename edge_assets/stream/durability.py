@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
-from edge_assets.tables import BRONZE_EVENTS, TABLES, Table
+from edge_assets.tables import ANOMALIES, BRONZE_EVENTS, TABLES, Table
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +203,8 @@ def _mend_gold(lake: Path, batch: float = float("inf")) -> None:
     of. Gold is computed, so a tear of its own costs nobody else anything: it goes on from there."""
     for table_log in (lake / "gold").glob("*/_delta_log"):
         folder = table_log.parent
+        if folder.name == ANOMALIES.name:  # somebody else's, who may be writing at this moment
+            continue
         tear = _tear(folder)
         if tear is None and not any((note := note_of(c)) and note["batch"] > batch for c in commits(folder)):
             continue

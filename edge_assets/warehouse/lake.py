@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.tables import TABLES, Table, gold_tables
+from edge_assets.tables import Table, all_tables
 from edge_assets.warehouse.duck_types import from_delta, from_spark, quoted, text
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def names(settings: Settings) -> list[TableName]:
     """The tables of the lake: those of the contract, and whatever else lies in its folders."""
     with object_store.in_words(settings):
         found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
-    contract = {(table.layer, table.name) for table in (*TABLES, *gold_tables(settings))}
+    contract = {(table.layer, table.name) for table in all_tables(settings)}
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
 
@@ -165,7 +165,7 @@ def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyC
     )
     opened.execute("SET TimeZone = 'UTC'")
     object_store.let_duckdb_read(opened, settings)
-    for layer in sorted({table.layer for table in (*TABLES, *gold_tables(settings))}):
+    for layer in sorted({table.layer for table in all_tables(settings)}):
         opened.execute(f"CREATE SCHEMA {quoted(layer)}")
     return opened
 
@@ -201,8 +201,7 @@ def show_as(opened: DuckDBPyConnection, table: Snapshot, name: str) -> None:
 
 
 def contract_table(settings: Settings, name: TableName) -> Table | None:
-    known = (*TABLES, *gold_tables(settings))
-    return next((table for table in known if (table.layer, table.name) == name), None)
+    return next((table for table in all_tables(settings) if (table.layer, table.name) == name), None)
 
 
 def _refuse_odd_paths(path: Path) -> None:
