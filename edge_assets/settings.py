@@ -200,8 +200,8 @@ class StreamSettings(Section):
         default=64,
         ge=0,
         le=256,
-        description="so many fields that rooms bring by themselves become columns of silver.room_telemetry; further ones "
-        "are refused and counted",
+        description="so many fields that rooms bring by themselves become columns of silver.room_telemetry; further "
+        "ones are refused and counted",
     )
     fsync: bool = Field(default=True, description="force the lake's files to the disk at each commit")
     compact_minutes: float = Field(default=60, description="how often small files are joined; 0: never")

@@ -170,7 +170,7 @@ def decode_in_spark(
 ) -> list[Decoded]:
     """All at once. Their positions must differ."""
     lookup = SparkRegistry(registry.entries).lookup(spark, settings.bridge.routes)
-    decoded = decode.decode(_frame(spark, records), lookup, knowledge, settings).persist()
+    decoded = decode.decode(frame_of(spark, records), lookup, knowledge, settings).persist()
     try:
         rows = [row.asDict() for row in _with_micros(decoded).drop("properties", "payload").collect()]
         readings = defaultdict(list)
@@ -210,7 +210,8 @@ def decode_in_spark(
     ]
 
 
-def _frame(spark: Any, records: Sequence[Record]) -> Any:
+def frame_of(spark: Any, records: Sequence[Record]) -> Any:
+    """Records in `decode.RECORD_COLUMNS`."""
     from pyspark.sql import functions as F
 
     rows = [
@@ -274,7 +275,7 @@ def _decoded(
         row["event_time"],
         row["event_time_source"],
         room=room and {name: room.get(name) for name in fields},
-        quality=room and room["quality"],
+        quality=room["quality"] if room else None,
         teaches=bool(room and room.get("teaches")),
     )
 

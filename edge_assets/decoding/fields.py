@@ -71,7 +71,12 @@ def key_of(path: Path) -> str:
 def known(room_fields: Mapping[str, str]) -> dict[Path, str]:
     """path → type of each field that has a column: the contract's, and those that have come up."""
     own: dict[Path, str] = {(name,): kind for name, (kind, _) in contract.ROOM_FIELDS.items()}
-    return own | {path_of(name): kind for name, kind in room_fields.items() if kind in TYPES}
+    return own | {path_of(name): room_fields[name] for name in written(room_fields)}
+
+
+def written(room_fields: Mapping[str, str]) -> list[str]:
+    """The columns that have come up which messages fill."""
+    return [name for name, kind in room_fields.items() if kind in TYPES]
 
 
 def prefixes(paths: Collection[Path]) -> list[Path]:

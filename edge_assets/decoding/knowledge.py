@@ -22,7 +22,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Barriers, clocks that were set late, descriptions of devices that are none, and columns that rooms have brought."""
+    """Barriers, clocks that were set late, descriptions of devices that are none, columns that rooms have brought."""
 
     fences: tuple[Fence, ...] = ()
     clocks: Mapping[str, int] = field(default_factory=dict)

@@ -362,7 +362,7 @@ def taught(record: Record, knowledge: Knowledge, settings: Settings) -> dict[str
         return {}
     found: dict[str, str] = {}
     for path, value in _beyond(_properties(record, _Topic(record, settings)), knowledge):
-        known = knowledge.room_fields | found
+        known = {**knowledge.room_fields, **found}
         if (kind := _new_type(value)) and _is_free(path, known, settings):
             found[fields.column_of(path)] = kind
     return found

@@ -420,8 +420,8 @@ class _Rooms:
         kind_of = f"schema_of_variant(try_variant_get({token}, '$.{'.'.join(path)}', 'variant'))"
         is_text = f"coalesce({kind_of} = 'STRING', false)"
         return (
-            f"CASE WHEN startswith({said}, '{{') THEN true WHEN {doubted} THEN NOT {is_text} AND NOT {_is_spoilt(said)} "
-            "ELSE false END"
+            f"CASE WHEN startswith({said}, '{{') THEN true "
+            f"WHEN {doubted} THEN NOT {is_text} AND NOT {_is_spoilt(said)} ELSE false END"
         )
 
 
@@ -440,9 +440,8 @@ def rooms_of(decoded: DataFrame, settings: Settings, room_fields: Mapping[str, s
     typed = {name: _typed(name, kind) for name, (kind, _) in contract.ROOM_FIELDS.items()}
     # Not beside the columns of the record: a field may have the name of one of those.
     more = (
-        f"{_typed(fields.key_of(path), kind)} AS `{fields.column_of(path)}`"
-        for path, kind in fields.known(room_fields).items()
-        if fields.column_of(path) in room_fields
+        f"{_typed(fields.key_of(fields.path_of(name)), room_fields[name])} AS `{name}`"
+        for name in fields.written(room_fields)
     )
     ranges = ((name, *contract.RANGE_BY_UNIT[unit]) for name, (_, unit) in contract.ROOM_FIELDS.items() if unit)
     beyond = " OR ".join(f"NOT {name} BETWEEN {low}D AND {high}D" for name, low, high in ranges)
