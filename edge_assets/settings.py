@@ -207,6 +207,13 @@ class StreamSettings(Section):
         default=24 * 400, description="a payload's time this far before its arrival is still believed"
     )
     event_time_future_seconds: float = Field(default=300, description="and this far after it")
+    max_room_fields: int = Field(
+        default=64,
+        ge=0,
+        le=256,
+        description="so many fields that rooms bring by themselves become columns of silver.room_telemetry; further "
+        "ones are refused and counted",
+    )
     fsync: bool = Field(default=True, description="force the lake's files to the disk at each commit")
     min_free_mb: int = Field(
         default=200,

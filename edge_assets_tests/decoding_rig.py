@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,7 +87,8 @@ def world(settings: Settings) -> World:
         source = Source("log", DEVICE_TOPIC, 0, number, micros(teaching["at"]))
         registry = registry.apply(teaching["topic"], json.dumps(teaching["payload"]).encode(), source)
     bad = frozenset((log_id, partition, offset) for log_id, partition, offset in told["bad_registry"])
-    knowledge = Knowledge(tuple(Fence(**fence) for fence in told["fences"]), told["clocks"], bad)
+    fences = tuple(Fence(**fence) for fence in told["fences"])
+    knowledge = Knowledge(fences, told["clocks"], bad, told["room_fields"])
     return World(registry, knowledge, with_base_topics(settings, told["base_topics"]))
 
 
@@ -118,6 +119,9 @@ class Case:
             assert found.received_at == micros(received_at)
         if (event_time := expected.pop("event_time", None)) is not None:
             assert found.event_time == micros(event_time)
+        if (room := expected.pop("room", None)) is not None:
+            assert found.room == dict.fromkeys(found.room or ()) | _room(room)
+        assert found.teaches == expected.pop("teaches", False)
         for name, value in expected.items():
             assert getattr(found, name) == value, name
 
@@ -166,7 +170,7 @@ def decode_in_spark(
 ) -> list[Decoded]:
     """All at once. Their positions must differ."""
     lookup = SparkRegistry(registry.entries).lookup(spark, settings.bridge.routes)
-    decoded = decode.decode(_frame(spark, records), lookup, knowledge, settings).persist()
+    decoded = decode.decode(frame_of(spark, records), lookup, knowledge, settings).persist()
     try:
         rows = [row.asDict() for row in _with_micros(decoded).drop("properties", "payload").collect()]
         readings = defaultdict(list)
@@ -177,10 +181,14 @@ def decode_in_spark(
             states[_position(row)].append(row)
         counted = decoded.join(decode.counts_of(decoded, lookup), "row").collect()
         counts = {_position(row): (row.readings, row.refused) for row in counted}
-        rooms = {_position(row): row for row in _with_micros(decode.rooms_of(decoded, settings)).collect()}
-        told = [f"{expression} AS {name}" for name, expression in decode.room_counts().items()]
+        rooms_of = _with_micros(decode.rooms_of(decoded, settings, knowledge.room_fields))
+        rooms = {_position(row): row.asDict() for row in rooms_of.collect()}
+        told = [f"{expression} AS {name}" for name, expression in decode.room_counts(knowledge.room_fields).items()]
         of_rooms = decoded.where("kind = 'room'").selectExpr(*POSITION_COLUMNS, *told).collect()
         refused = {at: n for at, (_, n) in counts.items()} | {_position(row): row.refused for row in of_rooms}
+        for row in decoded.join(decode.beyond_of(decoded, knowledge, settings), "row").collect():
+            refused[_position(row)] += row.beyond
+            rooms[_position(row)]["teaches"] = row.teaches
         assert {_position(row) for row in of_rooms if row.readings} == set(rooms)
     finally:
         decoded.unpersist()
@@ -190,12 +198,20 @@ def decode_in_spark(
     by_position = {_position(row): row for row in rows}
     places = map(_place, records)
     return [
-        _decoded(by_position[at], readings.get(at, []), states.get(at, []), refused.get(at, 0), rooms.get(at))
+        _decoded(
+            by_position[at],
+            readings.get(at, []),
+            states.get(at, []),
+            refused.get(at, 0),
+            rooms.get(at),
+            (*contract.ROOM_FIELDS, *knowledge.room_fields),
+        )
         for at in places
     ]
 
 
-def _frame(spark: Any, records: Sequence[Record]) -> Any:
+def frame_of(spark: Any, records: Sequence[Record]) -> Any:
+    """Records in `decode.RECORD_COLUMNS`."""
     from pyspark.sql import functions as F
 
     rows = [
@@ -230,7 +246,14 @@ def _position(row: Any) -> tuple[str, str, int, int]:
     return tuple(row[name] for name in POSITION_COLUMNS)  # type: ignore[return-value]
 
 
-def _decoded(row: dict[str, Any], readings: Sequence[Any], states: Sequence[Any], refused: int, room: Any) -> Decoded:
+def _decoded(
+    row: dict[str, Any],
+    readings: Sequence[Any],
+    states: Sequence[Any],
+    refused: int,
+    room: dict[str, Any] | None,
+    fields: Sequence[str],
+) -> Decoded:
     if row["outcome"] != "read" or row["kind"] == "registry":
         return Decoded(
             row["outcome"], row["reason"], row["received_at"], refused=refused, states=tuple(map(_reading, states))
@@ -251,8 +274,9 @@ def _decoded(row: dict[str, Any], readings: Sequence[Any], states: Sequence[Any]
         row["pending"],
         row["event_time"],
         row["event_time_source"],
-        room=room and {name: room[name] for name in contract.ROOM_FIELDS},
-        quality=room and room["quality"],
+        room=room and {name: room.get(name) for name in fields},
+        quality=room["quality"] if room else None,
+        teaches=bool(room and room.get("teaches")),
     )
 
 
@@ -262,7 +286,12 @@ def _reading(row: Any) -> Reading:
 
 def comparable(decoded: Decoded) -> Decoded:
     """In one order, and with the numbers and escapes within texts in one notation."""
-    return replace(decoded, readings=_sorted(decoded.readings), states=_sorted(decoded.states))
+    room = None if decoded.room is None else _room(decoded.room)
+    return replace(decoded, readings=_sorted(decoded.readings), states=_sorted(decoded.states), room=room)
+
+
+def _room(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _one_notation(value) if isinstance(value, str) else value for name, value in columns.items()}
 
 
 def _sorted(readings: Sequence[Reading]) -> tuple[Reading, ...]:

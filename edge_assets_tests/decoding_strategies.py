@@ -39,6 +39,7 @@ odd_numbers = st.sampled_from(
     [-8_388_608, 8_388_607, 16_777_215, 65_535, -32_768, 2**31 - 1, 2**63, -(2**63), 10**30, 0, 1, -1, 100, 101, 255]
 )
 numbers = st.integers() | st.floats() | odd_numbers | st.decimals(-1000, 1000, places=2).map(float)
+plain_texts_of_numbers = st.sampled_from(["1", "2.0", "1.0.2", "true", "false", "NaN", "{x}", "[", "good"])
 times = st.sampled_from(
     [
         *("2026-09-21T14:13:19.250Z", "2026-09-21T16:13:19+02:00", "1970-01-01T00:00:00Z", "2099-01-01T00:00:00Z"),
@@ -71,9 +72,9 @@ fragments = st.sampled_from(
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
+def mutated(draw: st.DrawFn, objects: st.SearchStrategy[Any] = states | timed_states) -> bytes:
     """A payload with a few pieces lost, doubled or put in."""
-    raw = bytearray(draw(json_texts()).encode("utf-8", "replace"))
+    raw = bytearray(draw(json_texts(objects)).encode("utf-8", "replace"))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(raw)))
         until = min(len(raw), at + draw(st.integers(0, 6)))
@@ -138,6 +139,37 @@ record_parts = st.tuples(
 )
 """(topic, payload, changes of the header or a raw one, Kafka topic)"""
 
+
+# -- rooms -----------------------------------------------------------------------------------------------------------
+
+ROOM_NAMES = [
+    *("temperature", "humidity", "co2_ppm", "occupancy_count", "motion_detected", "pm25", "window_open", "firmware"),
+    *("air", "voc", "filter", "state", "room_id", "timestamp", "last_seen", "quality", "radon", "PM25", "a__b", "_x"),
+    *("air__voc", "Air", "x" * 60, "", "a.b", "x", "y"),
+]
+room_names = st.sampled_from(ROOM_NAMES) | any_text
+room_values = st.recursive(
+    scalars | plain_texts_of_numbers,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(room_names, inner, max_size=4),
+    max_leaves=8,
+)
+fitting = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.floats(-10, 40),
+        "occupancy_count": st.integers(0, 9),
+        "motion_detected": st.booleans(),
+        "pm25": st.floats(0, 100),
+        "window_open": st.booleans(),
+        "firmware": plain_texts_of_numbers | any_text | st.lists(any_text, max_size=2),
+        "air": st.fixed_dictionaries({}, optional={"voc": st.integers(0, 500), "filter": st.dictionaries(
+            st.sampled_from(["state", "age"]), plain_texts_of_numbers, max_size=2)}),
+    },
+)  # fmt: skip
+room_states = st.builds(
+    lambda fits, others: {**fits, **others}, fitting, st.dictionaries(room_names, room_values, max_size=2)
+)
+room_payloads = mostly(in_bytes(json_texts(room_states)), in_bytes(json_texts(fitting)), mutated(room_states))
 
 # -- states as Zigbee2MQTT has them, which both of its output modes can say ------------------------------------------
 

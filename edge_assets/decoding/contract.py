@@ -36,7 +36,8 @@ measurements itself, there too.
 
 A room's message (`ROOM_FIELDS`) becomes one row of `silver.room_telemetry` instead of readings. A number may be
 written as a text; a field that is missing, null, or one of `NOT_NUMBERS` (which is counted as refused) is null; one
-of another type makes the message a dead letter, so that no column ever changes its type.
+of another type makes the message a dead letter, so that no column ever changes its type. A field that is named nowhere
+yet becomes a column, by the rules of `edge_assets.decoding.fields`.
 
 Elsewhere, a payload that begins with `{` or `[` is the state of the device that the whole topic names. Any other is
 attribute mode: the topic's last level is the property, nested names joined by dashes, and the payload its value as a
@@ -45,7 +46,7 @@ bare text. Texts and numbers cannot be told apart there, so that no decision abo
 
 from __future__ import annotations
 
-DECODER = "zigbee2mqtt/1"
+DECODER = "zigbee2mqtt/2"
 """Name and version of the decoder, kept with each dead letter: raise it when a decision below changes."""
 
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -103,6 +104,9 @@ ROOM_FIELDS: dict[str, tuple[str, str | None]] = {
 }
 """Field of a room's message → type and unit. Beside them it has `room_id` (the topic says which room it is) and
 `ROOM_TIME`, in the forms of `TIME_PROPERTY`."""
+
+ROOM_ABOUT = ("room_id", ROOM_TIME, *NOT_MEASUREMENTS)
+"""Fields of a room's message that describe it: they are no columns, and are not counted."""
 
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
 """What a field of the type boolean may say."""
@@ -167,7 +171,7 @@ REASONS = {
     "duplicate_keys": "the JSON object names a property twice, so that its value is anyone's guess",
     "no_device": "the topic names no device: its name is empty",
     "not_an_object": "a bare value on a device's own topic names no property",
-    "wrong_type": "a field of a room's message is not of its type: number, whole number or true/false",
+    "wrong_type": "a field of a room's message is not of its column's type: number, whole number, true/false or text",
     "bad_availability": 'an availability is online or offline, bare or as {"state": …}',
     "bad_registry": "bridge/devices or bridge/groups is not a list of devices as Zigbee2MQTT writes it",
     "oversize": "the message was over the log's limit: its pieces lie side by side in the dead letters",

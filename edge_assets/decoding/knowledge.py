@@ -22,13 +22,15 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Barriers, clocks that were set late, and descriptions of devices that are none."""
+    """Barriers, clocks that were set late, descriptions of devices that are none, columns that rooms have brought."""
 
     fences: tuple[Fence, ...] = ()
     clocks: Mapping[str, int] = field(default_factory=dict)
     """boot → microseconds from its monotonic clock to the true time"""
     bad_registry: frozenset[tuple[str, int, int]] = frozenset()
     """positions (log_id, partition, offset) of registry records that are not what they should be"""
+    room_fields: Mapping[str, str] = field(default_factory=dict)
+    """columns of `silver.room_telemetry` that fields of messages have brought (`edge_assets.decoding.fields`) → type"""
 
     def from_here(self, positions: Mapping[tuple[str, int], int]) -> Knowledge:
         """What of it concerns records at or behind `positions`: (log_id, partition) → offset.

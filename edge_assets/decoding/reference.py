@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from edge_assets import log_record
-from edge_assets.decoding import contract
+from edge_assets.decoding import contract, fields
 from edge_assets.decoding.knowledge import Knowledge
 from edge_assets.decoding.patterns import MEASUREMENT, ROOM
 from edge_assets.decoding.registry import Property, Registry, bare_properties
@@ -70,10 +70,12 @@ class Decoded:
     event_time_source: str | None = None
     states: tuple[Reading, ...] = ()
     """of a retained message without a time of its own: what the device had said at some time before"""
-    room: Mapping[str, float | bool | None] | None = None
-    """the fields of a room's message, which has no readings: its row of `silver.room_telemetry`"""
+    room: Mapping[str, float | bool | str | None] | None = None
+    """the fields of a room's message, which has no readings: its row of `silver.room_telemetry`, by column"""
     quality: str | None = None
     """of the room's row"""
+    teaches: bool = False
+    """a field of the room's message could become a column"""
 
 
 def decode(record: Record, registry: Registry, knowledge: Knowledge, settings: Settings) -> Decoded:
@@ -87,7 +89,7 @@ def decode(record: Record, registry: Registry, knowledge: Knowledge, settings: S
             return Decoded(READ, None, header.received_at)
         said = _properties(record, topic)
         if topic.kind == "room":
-            return _room(said, header, settings)
+            return _room(said, header, knowledge, settings)
     except _Verdict as verdict:
         return Decoded(verdict.outcome, verdict.reason, header.received_at)
     return _read(said, topic, header, registry, settings)
@@ -354,43 +356,96 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
     )
 
 
-def _room(said: _Said, header: _Header, settings: Settings) -> Decoded:
+def taught(record: Record, knowledge: Knowledge, settings: Settings) -> dict[str, str]:
+    """The columns that a room's record brings beyond those that are known: name → type; none where it is not read."""
+    if not decode(record, Registry(), knowledge, settings).teaches:
+        return {}
+    found: dict[str, str] = {}
+    for path, value in _beyond(_properties(record, _Topic(record, settings)), knowledge):
+        known = {**knowledge.room_fields, **found}
+        if (kind := _new_type(value)) and _is_free(path, known, settings):
+            found[fields.column_of(path)] = kind
+    return found
+
+
+def _room(said: _Said, header: _Header, knowledge: Knowledge, settings: Settings) -> Decoded:
     """Raises `_Verdict` where a field is of another type, or the message is old news."""
     event_time = _believed(said.last_seen, header.received_at, settings)
-    fields: dict[str, float | bool | None] = dict.fromkeys(contract.ROOM_FIELDS)
+    row: dict[str, float | bool | str | None] = dict.fromkeys((*contract.ROOM_FIELDS, *knowledge.room_fields))
+    known = fields.known(knowledge.room_fields)
     refused = 0
-    for name, (kind, _) in contract.ROOM_FIELDS.items():
-        value = said.properties.get((name,))
-        if isinstance(value, dict | list):
-            raise _Verdict(DEAD_LETTER, "wrong_type")
-        if value is not None and _is_spoilt(_as_text(value)):
+    for path in fields.prefixes(known):
+        _expect_object(_at(said, path))
+    for path, kind in known.items():
+        value = _at(said, path)
+        if _is_word(value):
             refused += 1
         elif value is not None:
-            fields[name] = _typed(_as_text(value), kind)
+            row[fields.column_of(path)] = _typed(value, kind)
     if header.retained and event_time is None:
         raise _Verdict(IGNORED, "retained")
     implausible = any(
-        value is not None and not low <= value <= high
+        value is not None and not low <= value <= high  # type: ignore[operator]
         for name, (_, unit) in contract.ROOM_FIELDS.items()
         if unit
-        for value, (low, high) in [(fields[name], contract.RANGE_BY_UNIT[unit])]
+        for value, (low, high) in [(row[name], contract.RANGE_BY_UNIT[unit])]
     )
     marks = [*(["implausible"] if implausible else []), *_marks(said, header, event_time)]
+    beyond = list(_beyond(said, knowledge))
     return Decoded(
         READ,
         None,
         header.received_at,
         (),
-        refused,
+        refused + len(beyond),
         said.device_name,
         said.device_name,
         None,
         False,
         header.received_at if event_time is None else event_time,
         "received" if event_time is None else "payload",
-        room=fields,
+        room=row,
         quality=" ".join(marks) or "good",
+        teaches=any(_new_type(value) and _is_free(path, knowledge.room_fields, settings) for path, value in beyond),
     )
+
+
+def _at(said: _Said, path: fields.Path) -> Any:
+    value = said.properties.get(path[:1])
+    for name in path[1:]:
+        value = value.get(name) if isinstance(value, _Object) and not value.twice else None
+    return value
+
+
+def _expect_object(value: Any) -> None:
+    if not (value is None or value == [] or isinstance(value, _Object) or _is_word(value)):
+        raise _Verdict(DEAD_LETTER, "wrong_type")
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a value says that it is no number."""
+    return value is not None and not isinstance(value, dict | list) and _is_spoilt(_as_text(value))
+
+
+def _beyond(said: _Said, knowledge: Knowledge) -> Iterator[tuple[fields.Path, Any]]:
+    """(path, value) of the fields of a message that is read for which there is no column."""
+    known = fields.known(knowledge.room_fields)
+    told = {path: value for path, value in said.properties.items() if path[0] not in contract.ROOM_ABOUT}
+    return ((path, value) for path, value in _flat(told) if path not in known)
+
+
+def _is_free(path: fields.Path, room_fields: Mapping[str, str], settings: Settings) -> bool:
+    free = fields.column_of(path).lower() not in fields.taken(room_fields)
+    return free and fields.may_be_named(path) and len(room_fields) < settings.stream.max_room_fields
+
+
+def _new_type(value: Any) -> str | None:
+    """The type of the column that a value gives rise to; None: it gives none."""
+    if isinstance(value, dict) or _is_word(value):
+        return None
+    if isinstance(value, bool):
+        return "boolean"
+    return "double" if isinstance(value, _Number) else "string"
 
 
 def _is_spoilt(said: str) -> bool:
@@ -398,7 +453,15 @@ def _is_spoilt(said: str) -> bool:
     return said in words or (re.fullmatch(contract.NUMBER, said) is not None and abs(float(said)) == float("inf"))
 
 
-def _typed(said: str, kind: str) -> float | bool:
+def _typed(value: Any, kind: str) -> float | bool | str | None:
+    """A field's value in its column. Raises `_Verdict` where it is of another type."""
+    said = _as_text(value)
+    if kind == "string":
+        if isinstance(value, dict | bool | _Number):
+            raise _Verdict(DEAD_LETTER, "wrong_type")
+        return None if value == [] else _clean(said)
+    if isinstance(value, dict | list):
+        raise _Verdict(DEAD_LETTER, "wrong_type")
     if kind == "boolean":
         if said not in contract.FLAGS:
             raise _Verdict(DEAD_LETTER, "wrong_type")

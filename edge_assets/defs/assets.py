@@ -46,7 +46,8 @@ TABLE_WORDS = {
     "them through once they can be. Empty is good: fresh means that the stream writer has looked.",
     DEVICES.full_name: "The registry: who each device is, what it measures and in which unit, and since when. It "
     "changes when devices do; fresh means that the stream writer has looked.",
-    ROOM_TELEMETRY.full_name: "What the rooms say, one row per message, typed. Empty where no room speaks.",
+    ROOM_TELEMETRY.full_name: "What the rooms say, one row per message, typed. A field that is new in the messages "
+    "becomes a column. Empty where no room speaks.",
     DEVICE_STATES.full_name: "What devices had said of themselves before the bridge subscribed (retained messages "
     "without a time of their own): known, but no readings. Grows when the bridge gets a new session.",
     READINGS.full_name: "One measurement of one device at one time, with its unit and its source position: the "
@@ -202,13 +203,16 @@ def table_spec(
         metadata={
             "dagster/uri": str(settings.lake_path / table.layer / table.name),
             "dagster/table_name": table.full_name,
-            "dagster/column_schema": dg.TableSchema(
-                columns=[dg.TableColumn(c.name, c.type, c.description) for c in table.columns]
-            ),
+            "dagster/column_schema": column_schema(table),
             "partitioned by": ", ".join(table.partitioned_by) or "nothing",
             "written by": "stream_writer",
         },
     )
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The columns that a table begins with."""
+    return dg.TableSchema([dg.TableColumn(c.name, c.type, c.description) for c in table.columns])
 
 
 def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:

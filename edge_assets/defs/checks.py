@@ -10,6 +10,7 @@
 | `caught_up` | silver.readings | how far the stream writer is behind the log | every 10 minutes, without a run |
 | `plausible` | silver.readings | the stream writer's counters | every 10 minutes, without a run |
 | `few_files`, `short_log` | each table | its files and its log (`edge_assets.defs.lake_care`) | each hour, by a job |
+| `fields_known` | silver.room_telemetry | the stream writer's counters | every 10 minutes, without a run |
 
 The cheap ones only compare two small status files (`edge_assets.service`) with what they said before, which is kept
 in `EDGE_HOME/run/check_samples.json`. A person can execute each check from its page at any time. Freshness is no
@@ -25,7 +26,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -38,11 +39,12 @@ from edge_assets.platform import disk
 from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
 from edge_assets.stream.losses import NEXT_STEP
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, TABLES
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, TABLES
 
 EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
 READINGS_KEY = table_key(READINGS.full_name)
 DEAD_LETTERS_KEY = table_key(DEAD_LETTERS.full_name)
+ROOMS_KEY = table_key(ROOM_TELEMETRY.full_name)
 
 LOOK_SECONDS = 600
 WINDOW_SECONDS = 3600.0
@@ -69,6 +71,10 @@ DROP_SECONDS = 24 * 3600.0
 """a drop stays visible for this time: it is a loss, and nothing mends it"""
 
 
+NEW_SECONDS = 24 * 3600.0
+"""a column is called new for this time"""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The counters at one time (seconds since 1970). They start at 0 with their service."""
@@ -93,6 +99,10 @@ class Sample:
     """of the fuller one of the disks of home and lake"""
     reserve_mb: int = 0
     """below it the stream writer stops"""
+    beyond: int = 0
+    """fields of rooms for which there is no column"""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """columns that rooms have brought → when, ISO 8601"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,20 @@ def take_sample(settings: Settings, now: float | None = None) -> Sample:
         lost_ranges=tuple(lost.get("ranges") or ()),
         free_mb=min(space.free_mb for space in disk.spaces(settings)),
         reserve_mb=settings.stream.min_free_mb,
+        beyond=int(written.get("beyond") or 0),
+        columns={name: about["since"] for name, about in more_columns(tables).items()},
     )
+
+
+def more_columns(tables: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
+    """The columns that rooms have brought, as the stream writer's status has them: name → type, description, since."""
+    return (tables.get(ROOM_TELEMETRY.full_name) or {}).get("more_columns") or {}
+
+
+def new_columns(columns: Mapping[str, str], now: float) -> list[str]:
+    """Of columns and the times since when they are there those of the last day, newest last."""
+    times = {name: datetime.fromisoformat(since).timestamp() for name, since in columns.items() if since}
+    return sorted((name for name, at in times.items() if at > now - NEW_SECONDS), key=lambda name: (times[name], name))
 
 
 def samples_path(settings: Settings) -> Path:
@@ -219,6 +242,21 @@ def judge_plausible(samples: Sequence[Sample]) -> Verdict:
     return Verdict(passed, words, {"implausible": odd, "readings": readings, "share": share})
 
 
+def judge_fields(samples: Sequence[Sample]) -> Verdict:
+    """The last hour's fields of rooms have columns; and which columns are new. `samples` in order of time."""
+    now = samples[-1]
+    refused = _growth(samples, now.at - WINDOW_SECONDS, lambda s: s.beyond)
+    new = new_columns(now.columns, now.at)
+    words = f"new in the last day: {', '.join(new)}" if new else "no new columns in the last day"
+    if refused:
+        words = (
+            f"{refused:,} values of rooms' messages {_over(samples, 'in the last hour')} have no column and are in "
+            "bronze.events alone: their names cannot be a column's, or there are as many as "
+            f"EDGE_STREAM__MAX_ROOM_FIELDS allows; {words}"
+        )
+    return Verdict(not refused, words, {"refused": refused, "new columns": len(new), "columns": len(now.columns)})
+
+
 def _share(
     samples: Sequence[Sample], part: Callable[[Sample], int], whole: Callable[[Sample], int]
 ) -> tuple[int, int, float]:
@@ -257,6 +295,7 @@ CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]]
         f"At most {IMPLAUSIBLE_SHARE:.0%} of an hour's readings are beyond what their unit allows.",
         judge_plausible,
     ),
+    ("fields_known", ROOMS_KEY, "What rooms say beyond the fields that are known has columns.", judge_fields),
 )
 
 

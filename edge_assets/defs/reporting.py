@@ -16,6 +16,7 @@ The counters, by service (each may be missing):
 | bridge | `last_received_at` | ISO time |
 | bridge | `dead_letters` | messages over the log's limit, which went to the dead-letter topic |
 | stream_writer | `tables` | by table: `version`, `last_event_at`, `rows` written since the start (of devices: all) |
+| stream_writer | `tables` → rooms → `more_columns` | those that messages brought: `type`, `description`, `since` |
 | stream_writer | `batch`, `positions` | its number; by topic and partition the next offset |
 | stream_writer | `progress` | `lag`: records that the log holds and the tables do not yet |
 """
@@ -31,12 +32,12 @@ from typing import Any
 
 import dagster as dg
 
-from edge_assets.defs.assets import BROKER, kept_routes, network_key, table_key, topic_key, topics
-from edge_assets.defs.checks import carry_forward
+from edge_assets.defs.assets import BROKER, column_schema, kept_routes, network_key, table_key, topic_key, topics
+from edge_assets.defs.checks import carry_forward, more_columns, new_columns
 from edge_assets.defs.gold import PUBLISHED
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.settings import Settings
-from edge_assets.tables import DEAD_LETTERS, DEVICES, SESSIONS, TABLES, gold_tables
+from edge_assets.tables import DEAD_LETTERS, DEVICES, ROOM_TELEMETRY, SESSIONS, TABLES, Table, gold_tables
 
 REPORT_SECONDS = 300.0
 FIRST_REPORT_SECONDS = 60.0
@@ -169,6 +170,8 @@ def _stream_writer(counters: Mapping[str, Any], settings: Settings) -> Iterator[
             **_plain({"lag (records)": (counters.get("progress") or {}).get("lag")}),
             **_plain({"positions": counters.get("positions")}),
         }
+        if table is ROOM_TELEMETRY:
+            metadata |= _columns(table, more_columns(tables))
         rows, looked = _count(news, "rows"), batch if quiet else 0
         yield Progress(table_key(table.full_name), rows, "rows", looked, table is not DEVICES, metadata)
     yield from _gold(counters, settings)
@@ -190,6 +193,17 @@ def _gold(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]
         yield Progress(table_key(table.full_name), _count(news, "rows"), "rows", looked, metadata=metadata)
     if "published" in counters:
         yield Progress(PUBLISHED, _count(counters, "published"), "windows")
+
+
+def _columns(table: Table, more: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The schema as it is by now, where the table has more columns than its asset tells of, and which are new."""
+    if not more:
+        return {}
+    columns = column_schema(table).columns
+    added = [dg.TableColumn(name, about["type"], about["description"]) for name, about in more.items()]
+    new = new_columns({name: about["since"] for name, about in more.items()}, time.time())
+    changed = {"schema changed": f"new in the last day: {', '.join(new)}"} if new else {}
+    return {"dagster/column_schema": dg.TableSchema([*columns, *added]), **changed}
 
 
 def _count(counters: Mapping[str, Any], name: str) -> int:

@@ -9,6 +9,7 @@ losses       what the log gave up before it was read
 batch        one batch, from records to commits
 decode       the contract (`edge_assets.decoding`) as SQL over many records at once
 control      records that teach: descriptions of devices, barriers, clocks
+room_columns columns that rooms bring by themselves
 registry     the devices as Spark joins with them
 lake         the tables: commits that happen once, and what each says of itself
 log_store    Delta's log in a bucket: a commit is written once, or ends the writer

@@ -3,8 +3,9 @@
 `BatchWriter.write` does, in this order; a kill -9 between any two steps is mended by `recover` at the next start:
 
 1. decode with the registry as it is known, and summarise (one pass over the batch);
-2. where the batch tells of devices, bridges or clocks: learn that first, and decode anew;
-3. commit `silver.devices`, if it changed;
+2. where the batch tells of devices, bridges or clocks, or rooms have fields that are new: learn that first, and decode
+   anew;
+3. commit `silver.devices`, if it changed; give `silver.room_telemetry` the new columns;
 4. commit `bronze.events`: the records, their outcomes, the positions, the registry's version. From here on the
    batch *is*: the positions in this commit are the only ones from which reading resumes;
 5. commit `bronze.dead_letters` and the tables of silver, from the same decoded rows;
@@ -21,20 +22,21 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Observation
 from pyspark.sql import functions as F
 
 from edge_assets import log_record
-from edge_assets.decoding import contract
+from edge_assets.decoding import contract, fields
 from edge_assets.log_record import Place
 from edge_assets.settings import Settings
-from edge_assets.stream import control, decode, losses
+from edge_assets.stream import control, decode, losses, room_columns
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
-from edge_assets.stream.lake import Lake, Note
+from edge_assets.stream.lake import Lake, MoreColumn, Note
 from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import BadRegistry, Registry, Source
 from edge_assets.tables import (
@@ -62,7 +64,8 @@ DERIVED = (DEAD_LETTERS, DEVICE_STATES, ROOM_TELEMETRY, READINGS)
 
 
 NUMBERS = ("readings", "refused", "implausible")
-"""of a record: what it gave, what of it is no reading, and what of its readings is beyond what its unit allows"""
+"""of a record: what it gave, what of it is no reading, and what of its readings is beyond what its unit allows. Of what
+is refused, `beyond` is what has no column: fields of rooms"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Summary:
     """the latest of all, also of those whose clock is ahead"""
     late: int
     """messages of rooms that were behind the watermark"""
+    odd: int
+    """messages of rooms that were read and have fields without a column"""
 
     @property
     def derived(self) -> list[Table]:
@@ -113,8 +118,10 @@ class BatchWriter:
         self.note = Note()
         self.registry = Registry()
         self._lookup: Lookup = self._lookup_of(self.registry)
+        self.room_columns: dict[str, MoreColumn] = {}
+        """columns that rooms have brought to `silver.room_telemetry`"""
         self._last_received_us = 0
-        counted = ("records", *NUMBERS, "rooms", "states", "late", *OUTCOMES)
+        counted = ("records", *NUMBERS, "beyond", "rooms", "states", "late", *OUTCOMES)
         self.written: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
@@ -126,7 +133,8 @@ class BatchWriter:
             batch, positions = self._lake.positions_from_rows()
             note = Note(batch, positions)
         self.note = note
-        self._derive_again(note)
+        self.know_columns()
+        self._derive_again(self.note)
         self._know(self._lake.read_registry())
         # A number that any table has seen is spent, even where bronze has not: one batch, one number.
         spent = max(map(self._last_batch, TABLES))
@@ -160,31 +168,63 @@ class BatchWriter:
     # -- each batch ----------------------------------------------------------------------------------------------
 
     def write(
-        self, records: DataFrame, expected: Mapping[Place, int], confirm: Callable[[set[str]], bool]
+        self,
+        records: DataFrame,
+        expected: Mapping[Place, int] = MappingProxyType({}),
+        confirm: Callable[[set[str]], bool] = lambda topics: True,
     ) -> Summary | None:
-        """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read up to three times.
+        """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read anew as often as the batch
+        teaches something: devices and clocks once, fields of rooms until all are known.
 
         `expected`: where places begin that the tables do not know yet. `confirm` is asked of the batch's topics once
         the records are read; if it denies, nothing is written, and None returned.
         """
-        knowledge = self.note.knowledge
         note = replace(self.note, batch=self.note.batch + 1)
         here = {(log_id, partition): offset for (log_id, _, partition), offset in note.positions.items()}
-        with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
-            if not confirm({topic for _, topic, _ in summary.ends}):
-                return None
-            note = replace(note, lost=self._lost(expected, summary))
-            if not summary.teaching:
-                return self._commit(decoded, summary, note)
-        registry, knowledge = self._learn(records, knowledge)
+        confirmed = learned = False
+        while True:
+            with self._decoded(records, note.knowledge.from_here(here)) as (decoded, summary):
+                if not confirmed:
+                    if not confirm({topic for _, topic, _ in summary.ends}):
+                        return None
+                    confirmed, note = True, replace(note, lost=self._lost(expected, summary))
+                teaching = summary.teaching and not learned
+                odd = summary.odd and not teaching
+                columns = room_columns.news(decoded, note.knowledge, self._settings) if odd else {}
+                if not teaching and not columns:
+                    summary = self._commit(decoded, summary, note)
+                    break
+            if teaching:
+                note, learned = self._learned(records, note), True
+            else:
+                note = replace(note, knowledge=self._widened(columns, note.knowledge))
+        if learned:
+            self.resolve_pending()
+        return summary
+
+    def know_columns(self) -> None:
+        """Read from the table which columns rooms have brought: at the start, and after whatever changes its schema."""
+        self.room_columns = self._lake.more_columns(ROOM_TELEMETRY)
+        known = {name: column.type for name, column in self.room_columns.items()}
+        self.note = replace(self.note, knowledge=replace(self.note.knowledge, room_fields=known))
+
+    def _learned(self, records: DataFrame, note: Note) -> Note:
+        """What the batch's teaching records tell, with the registry committed where it changed."""
+        registry, knowledge = self._learn(records, note.knowledge)
         if registry is not self.registry:
             version = self._lake.write_registry(registry, self._settings.site, note)
             self._know(registry)
             note = replace(note, registry_version=version)
-        with self._decoded(records, knowledge.from_here(here)) as (decoded, summary):
-            summary = self._commit(decoded, summary, replace(note, knowledge=knowledge))
-        self.resolve_pending()
-        return summary
+        return replace(note, knowledge=knowledge)
+
+    def _widened(self, columns: dict[str, MoreColumn], knowledge: Knowledge) -> Knowledge:
+        room_columns.add(self._lake, columns)
+        self.know_columns()
+        if len(self.room_columns) >= self._settings.stream.max_room_fields:
+            log.warning(
+                "%s has as many columns of the rooms' own as it may: %s", ROOM_TELEMETRY.full_name, room_columns.FULL
+            )
+        return replace(knowledge, room_fields=self.note.knowledge.room_fields)
 
     def _lost(self, expected: Mapping[Place, int], summary: Summary) -> tuple[Loss, ...]:
         """All that is known as lost, with what this batch shows to be: retention has overtaken its reader."""
@@ -213,10 +253,15 @@ class BatchWriter:
         note = replace(note, positions={**note.positions, **summary.ends}, pending=pending, follows=follows)
         note = replace(note, watermark=self._watermark(summary), late=summary.late)
         bronze = self._bronze(
-            decoded, f"{_number(note.batch)} AS batch", nested=summary.nested, rooms=summary.rooms > 0
+            decoded,
+            f"{_number(note.batch)} AS batch",
+            knowledge=note.knowledge,
+            nested=summary.nested,
+            rooms=summary.rooms > 0,
+            odd=summary.odd > 0,
         )
         told = Observation()
-        bronze = bronze.observe(told, *(F.expr(f"sum({name}) AS {name}") for name in NUMBERS))
+        bronze = bronze.observe(told, *(F.expr(f"sum({name}) AS {name}") for name in (*NUMBERS, "beyond")))
         self._lake.append(BRONZE_EVENTS, bronze, note)
         self.note = note
         self._write_derived(decoded, self._lookup, note, summary.derived, nested=summary.nested)
@@ -254,7 +299,9 @@ class BatchWriter:
             states = decode.states_of(decoded, lookup, self._settings, nested=nested)
             self._lake.append(DEVICE_STATES, states, note)
         if ROOM_TELEMETRY in tables:
-            self._lake.append(ROOM_TELEMETRY, decode.rooms_of(decoded, self._settings), note)
+            columns = note.knowledge.room_fields
+            rooms = decode.rooms_of(decoded, self._settings, columns)
+            self._lake.append(ROOM_TELEMETRY, rooms, note, fields.written(columns))
         if READINGS in tables:
             readings = decode.readings_of(decoded, lookup, self._settings, nested=nested)
             self._lake.append(READINGS, readings, note)
@@ -298,10 +345,12 @@ class BatchWriter:
             DEVICE_STATES: self.written["states"],
             DEVICES: len(self.registry.entries),
         }
-        return {
+        told: dict[str, dict[str, Any]] = {
             table.full_name: {"version": self._lake.version(table), "rows": number, "last_event_at": last}
             for table, number in rows.items()
         }
+        told[ROOM_TELEMETRY.full_name]["more_columns"] = {name: asdict(c) for name, c in self.room_columns.items()}
+        return told
 
     # -- second looks --------------------------------------------------------------------------------------------
 
@@ -342,15 +391,17 @@ class BatchWriter:
                 self._lake.update_outcomes(self._bronze(decoded))
                 self.note = replace(self.note, batch=self.note.batch + 1)
                 note = replace(self.note, work="redrive")
-                self.append_missing(ROOM_TELEMETRY, decode.rooms_of(mended, self._settings), note)
+                columns = self.note.knowledge.room_fields
+                rooms = decode.rooms_of(mended, self._settings, columns)
+                self.append_missing(ROOM_TELEMETRY, rooms, note, fields.written(columns))
                 self.append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings), note)
                 self._lake.delete_positions(DEAD_LETTERS, mended.select(*POSITION_COLUMNS))
             return {"looked_at": positions.count() + sum(numbers.values()), **numbers}
 
-    def append_missing(self, table: Table, rows: DataFrame, note: Note) -> None:
+    def append_missing(self, table: Table, rows: DataFrame, note: Note, more: Collection[str] = ()) -> None:
         """Append what has no row in the table yet."""
         there = self._lake.read(table).select(*POSITION_COLUMNS).distinct()
-        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), note)
+        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), note, more)
 
     # -- for work that decodes ranges of records again (`reprocess`, `rollback`) -------------------------------------
 
@@ -369,16 +420,23 @@ class BatchWriter:
 
     @contextmanager
     def decoded_with(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
-        """These records, decoded, and held because the tables that they are read from change under them."""
-        decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
-        try:
-            yield decoded, _summarise(decoded, None)
-        finally:
-            decoded.unpersist()
+        """These records, decoded, and held because the tables that they are read from change under them. What rooms
+        say in them that has no column yet gets one, as in a batch."""
+        while True:
+            decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
+            try:
+                summary = _summarise(decoded, None)
+                columns = room_columns.news(decoded, knowledge, self._settings) if summary.odd else {}
+                if not columns:
+                    yield decoded, summary
+                    return
+            finally:
+                decoded.unpersist()
+            knowledge = self._widened(columns, knowledge)
 
     def events_of(self, decoded: DataFrame, summary: Summary) -> DataFrame:
         """What decoded records are in `bronze.events`, without the batch."""
-        return self._bronze(decoded, nested=summary.nested, rooms=summary.rooms > 0)
+        return self._bronze(decoded, nested=summary.nested, rooms=summary.rooms > 0, odd=summary.odd > 0)
 
     def rows_of(self, table: Table, decoded: DataFrame, summary: Summary, batch: int) -> DataFrame:
         """What a table that follows from bronze gets of decoded records."""
@@ -387,7 +445,7 @@ class BatchWriter:
         if table is DEVICE_STATES:
             return decode.states_of(decoded, self._lookup, self._settings, nested=summary.nested)
         if table is ROOM_TELEMETRY:
-            return decode.rooms_of(decoded, self._settings)
+            return decode.rooms_of(decoded, self._settings, self.note.knowledge.room_fields)
         return decode.readings_of(decoded, self._lookup, self._settings, nested=summary.nested)
 
     def with_pending(self, note: Note, decoded: DataFrame, summary: Summary) -> Note:
@@ -409,13 +467,27 @@ class BatchWriter:
         with self.decoded_with(records, self.note.knowledge) as (decoded, _):
             yield decoded
 
-    def _bronze(self, decoded: DataFrame, *more: str, nested: bool = True, rooms: bool = True) -> DataFrame:
+    def _bronze(
+        self,
+        decoded: DataFrame,
+        *more: str,
+        knowledge: Knowledge | None = None,
+        nested: bool = True,
+        rooms: bool = True,
+        odd: bool = True,
+    ) -> DataFrame:
         """Decoded records with the numbers of their readings and of their refused properties."""
-        of_rooms = decode.room_counts() if rooms else dict.fromkeys(NUMBERS, "0")
+        known = knowledge or self.note.knowledge
+        of_rooms = decode.room_counts(known.room_fields) if rooms else dict.fromkeys(NUMBERS, "0")
         counts = decode.counts_of(decoded, self._lookup, nested=nested)
         joined = decoded.join(F.broadcast(counts).alias("n"), "row", "left")
+        if odd:
+            others = decode.beyond_of(decoded, known, self._settings)
+            joined = joined.join(F.broadcast(others).alias("b"), "row", "left")
+            of_rooms = {**of_rooms, "refused": f"{of_rooms['refused']} + coalesce(b.beyond, 0)"}
         numbers = (f"coalesce(n.{name}, {of_room}) AS {name}" for name, of_room in of_rooms.items())
-        return joined.selectExpr(*decoded.columns, *numbers, *more)
+        beyond = "coalesce(b.beyond, 0)" if odd else "0"
+        return joined.selectExpr(*decoded.columns, *numbers, f"{beyond} AS beyond", *more)
 
 
 def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
@@ -436,6 +508,7 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
         f"max(CASE WHEN {of_room} THEN unix_micros(event_time) END) AS room_newest",
         f"{late} AS late",
         f"count_if({decode.STATE} AND properties IS NOT NULL) AS states",
+        "count_if(odd AND outcome = 'read') AS odd",
     )
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
     rows = groups.agg(*map(F.expr, aggregates)).collect()
@@ -461,14 +534,16 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
         room_time_us=max((row.room_time for row in rows if row.room_time is not None), default=None),
         room_newest_us=max((row.room_newest for row in rows if row.room_newest is not None), default=None),
         late=sum(row.late for row in rows),
+        odd=sum(row.odd for row in rows),
     )
 
 
 def _dead_letters(decoded: DataFrame, batch: int) -> DataFrame:
     words = ", ".join(decode.text(part) for pair in contract.REASONS.items() for part in pair)
+    specific = "CASE WHEN reason = 'wrong_type' THEN wrong END"
     return decoded.where("outcome = 'dead_letter'").selectExpr(
         "*",
-        f"try_element_at(map({words}), reason) AS detail",
+        f"concat_ws(': ', try_element_at(map({words}), reason), {specific}) AS detail",
         f"{decode.text(contract.DECODER)} AS decoder",
         f"{_number(batch)} AS batch",
     )

@@ -13,14 +13,14 @@ column objects in hundreds, and for a small batch that was two thirds of its tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 from edge_assets import log_record
-from edge_assets.decoding import contract
+from edge_assets.decoding import contract, fields
 from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.decoding.patterns import MEASUREMENT, ROOM
 from edge_assets.settings import Settings
@@ -33,6 +33,7 @@ __all__ = [
     "Fence",
     "Knowledge",
     "Lookup",
+    "beyond_of",
     "counts_of",
     "decode",
     "properties_of",
@@ -84,10 +85,11 @@ def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings:
     received_at, date, kind, outcome, reason, device_id, device_name, model, entry (of the registry),
     pending, event_time, event_time_source, the marks time_implausible, unsynchronised, maybe_repeat,
     nested (some property's value may be an object or a list), properties (map of texts; null unless the record was
-    read, or is retained and tells a device's state), and row (a number within this frame; persist the frame where it
-    is used twice).
+    read, or is retained and tells a device's state), wrong (of a room's message: which field is not of its type, in
+    words), odd (a room's message has fields for which there is no column), and row (a number within this frame; persist
+    the frame where it is used twice).
     """
-    rules = {**_header(knowledge), **_topic(settings), **_payload(), **_event_time(settings)}
+    rules = {**_header(knowledge), **_topic(settings), **_payload(knowledge), **_event_time(settings)}
     spoken = _with(records, rules).alias("r")
     # The registry's entry that was valid when the record was received.
     owner = F.expr(
@@ -121,6 +123,8 @@ def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings:
         "nested",
         f"CASE WHEN (outcome = 'read' AND kind <> 'registry') OR ({STATE} AND kind <> 'room') THEN told END "
         "AS properties",
+        "wrong",
+        "odd",
         "monotonically_increasing_id() AS row",
     ).drop("verdict")
 
@@ -224,9 +228,10 @@ def _joined_levels(levels: Sequence[int]) -> str:
     return f"concat_ws('/', {', '.join(f'get(levels, {level})' for level in levels)})"
 
 
-def _payload() -> Rules:
+def _payload(knowledge: Knowledge) -> Rules:
     """`told` (properties as a map of texts, objects within still as JSON), `object` (the payload's own), `device_name`,
-    `empty`, `nested`, and `problem`: why it was not understood."""
+    `empty`, `nested`, `wrong`, `odd`, and `problem`: why it was not understood."""
+    rooms = _Rooms(knowledge.room_fields)
     readable = f"is_valid_utf8(payload) AND is_valid_utf8(key) AND NOT contains(key, {text(contract.NOT_TEXT)})"
     words = _list(contract.AVAILABILITY_VALUES)
     return {
@@ -245,12 +250,16 @@ def _payload() -> Rules:
         "last_level": "substring_index(rest, '/', -1)",
         "device_name": "CASE WHEN pattern IS NOT NULL THEN named WHEN kind = 'availability' OR attribute "
         "THEN left(rest, length(rest) - length(last_level) - 1) ELSE rest END",
+        **rooms.objects,
         "valued": "kind = 'bare' AND NOT jsonish AND measures IS NOT NULL",
         "told": f"""CASE
             WHEN kind = 'availability' THEN map('{contract.AVAILABILITY}', availability)
             WHEN valued THEN map(measures, trim(BOTH {_BLANKS} FROM body))
             WHEN attribute THEN map({_attribute_name("last_level")}, body)
+            {rooms.told}
             ELSE object END""",
+        "wrong": rooms.wrong,
+        "odd": rooms.odd,
         # The order is the rule: the first that fits.
         "problem": f"""CASE
             WHEN empty OR NOT (speaks OR kind = 'registry') THEN NULL
@@ -261,7 +270,7 @@ def _payload() -> Rules:
             WHEN {_names_twice("object")} THEN 'duplicate_keys'
             WHEN kind = 'availability' AND NOT coalesce(availability IN ({words}), false) THEN 'bad_availability'
             WHEN kind IN ('state', 'bare', 'room') AND NOT (jsonish OR attribute OR valued) THEN 'not_an_object'
-            WHEN kind = 'room' AND ({_has_wrong_type()}) THEN 'wrong_type' END""",
+            WHEN wrong IS NOT NULL THEN 'wrong_type' END""",
     }
 
 
@@ -347,9 +356,93 @@ def _is_one_of(positions: frozenset[tuple[str, int, int]]) -> str:
 # -- rooms ---------------------------------------------------------------------------------------------------------
 
 
-def rooms_of(decoded: DataFrame, settings: Settings) -> DataFrame:
-    """One row per message of a room that was read, in the columns of `silver.room_telemetry`."""
+class _Rooms:
+    """The rules of a room's message, by the columns that there are (`edge_assets.decoding.fields`)."""
+
+    def __init__(self, room_fields: Mapping[str, str]) -> None:
+        self._known = fields.known(room_fields)
+        self._prefixes = fields.prefixes(self._known)
+
+    @property
+    def objects(self) -> Rules:
+        """`in_0`, `in_1`, …: the objects within a message that hold fields which have a column."""
+        rules = {}
+        for number, path in enumerate(self._prefixes):
+            said = self._said(path)
+            rules[f"all_{number}"] = (
+                f"CASE WHEN kind = 'room' AND startswith({said}, '{{') THEN {_parsed(said, 'map<string,string>')} END"
+            )
+            rules[f"in_{number}"] = f"CASE WHEN NOT ({_names_twice(f'all_{number}')}) THEN all_{number} END"
+        return rules
+
+    @property
+    def told(self) -> str:
+        """A branch: the message's fields, and those within objects by `fields.key_of` their path."""
+        inner = [path for path in self._known if len(path) > 1]
+        pairs = ", ".join(f"'{fields.key_of(path)}', {self._said(path)}" for path in inner)
+        return f"WHEN kind = 'room' THEN map_concat(object, map({pairs}))" if inner else ""
+
+    @property
+    def wrong(self) -> str:
+        """Which field is not of its type; null: none."""
+        cases = []
+        for path in self._prefixes:
+            said = self._said(path)
+            value = f"{said} <> '[]' AND NOT startswith({said}, '{{') AND NOT {_is_spoilt(said)}"
+            cases.append(f"WHEN coalesce({value}, false) THEN {_wrong(path, 'an object', said)}")
+        for path, kind in self._known.items():
+            said = self._said(path)
+            cases.append(f"WHEN {self._is_wrong(path, kind)} THEN {_wrong(path, kind, said)}")
+        return f"CASE WHEN kind = 'room' THEN CASE {' '.join(cases)} END END"
+
+    @property
+    def odd(self) -> str:
+        """Whether there is a field without a column."""
+        beyond = [_has_others("object", {*contract.ROOM_ABOUT, *(path[0] for path in self._known)})]
+        for number, prefix in enumerate(self._prefixes):
+            below = [path for path in self._known if path[: len(prefix)] == prefix]
+            beyond.append(_has_others(f"in_{number}", {path[len(prefix)] for path in below}))
+            beyond.append(f"(all_{number} IS NOT NULL AND in_{number} IS NULL)")  # a field twice
+        return f"kind = 'room' AND coalesce({' OR '.join(beyond)}, false)"
+
+    def _said(self, path: fields.Path) -> str:
+        above = f"in_{self._prefixes.index(path[:-1])}" if len(path) > 1 else "object"
+        return _field(path[-1], above)
+
+    def _is_wrong(self, path: fields.Path, kind: str) -> str:
+        said = self._said(path)
+        if kind != "string":
+            return _is_wrong(said, kind)
+        # A text that looks like a number, or a number? The map of texts no longer tells; so the payload is asked again,
+        # which happens to few.
+        doubted = f"{_is(said, contract.NUMBER)} OR {said} IN ('true', 'false')"
+        token = f"get({_parsed(_in_a_list('body'), 'array<variant>')}, 0)"
+        kind_of = f"schema_of_variant(try_variant_get({token}, '$.{'.'.join(path)}', 'variant'))"
+        is_text = f"coalesce({kind_of} = 'STRING', false)"
+        return (
+            f"CASE WHEN startswith({said}, '{{') THEN true "
+            f"WHEN {doubted} THEN NOT {is_text} AND NOT {_is_spoilt(said)} ELSE false END"
+        )
+
+
+def _has_others(properties: str, names: Iterable[str]) -> str:
+    return f"size(array_except(map_keys({properties}), array({_list(sorted(names))}))) > 0"
+
+
+def _wrong(path: fields.Path, kind: str, said: str) -> str:
+    shown = f"replace(left({said}, 60), '{_TEXT}', '')"
+    return f"concat('{fields.measurement_of(fields.column_of(path))} is {kind}, and says ', {shown})"
+
+
+def rooms_of(decoded: DataFrame, settings: Settings, room_fields: Mapping[str, str]) -> DataFrame:
+    """One row per message of a room that was read, in the columns of `silver.room_telemetry`: those that it began
+    with, and `room_fields` (`Knowledge.room_fields`)."""
     typed = {name: _typed(name, kind) for name, (kind, _) in contract.ROOM_FIELDS.items()}
+    # Not beside the columns of the record: a field may have the name of one of those.
+    more = (
+        f"{_typed(fields.key_of(fields.path_of(name)), room_fields[name])} AS `{name}`"
+        for name in fields.written(room_fields)
+    )
     ranges = ((name, *contract.RANGE_BY_UNIT[unit]) for name, (_, unit) in contract.ROOM_FIELDS.items() if unit)
     beyond = " OR ".join(f"NOT {name} BETWEEN {low}D AND {high}D" for name, low, high in ranges)
     computed = {"site": text(settings.site), "room_id": "device_id", "quality": _quality()}
@@ -358,22 +451,53 @@ def rooms_of(decoded: DataFrame, settings: Settings) -> DataFrame:
         .selectExpr("*", *_columns(typed))
         .selectExpr("*", f"coalesce({beyond}, false) AS implausible")
         .selectExpr(
-            *(f"{computed.get(column.name, column.name)} AS {column.name}" for column in ROOM_TELEMETRY.columns)
+            *(f"{computed.get(column.name, column.name)} AS {column.name}" for column in ROOM_TELEMETRY.columns),
+            *more,
         )
     )
 
 
-def room_counts() -> Rules:
+def room_counts(room_fields: Mapping[str, str]) -> Rules:
     """What a room's record gave: `readings` (its one row), and `refused`: fields that say a number is none.
 
-    `implausible` is not counted: the row's own quality says so.
+    Fields without a column are refused as well, and counted by `beyond_of`. `implausible` is not counted: the row's own
+    quality says so.
     """
-    spoilt = " + ".join(f"CAST({_is_spoilt(_field(name))} AS int)" for name in contract.ROOM_FIELDS)
+    known = map(fields.key_of, fields.known(room_fields))
+    spoilt = " + ".join(f"CAST({_is_spoilt(_field(name))} AS int)" for name in known)
     return {
         "readings": "CASE WHEN kind = 'room' AND outcome = 'read' THEN 1 ELSE 0 END",
         "refused": f"CASE WHEN kind = 'room' AND outcome = 'read' THEN {spoilt} ELSE 0 END",
         "implausible": "0",
     }
+
+
+def beyond_of(decoded: DataFrame, knowledge: Knowledge, settings: Settings) -> DataFrame:
+    """One row per room's record that was read and has fields without a column: its row, how many they are (`beyond`,
+    int), and whether one of them could become a column (`teaches`)."""
+    known = [fields.key_of(path) for path in fields.known(knowledge.room_fields)]
+    rows = (
+        decoded.where("odd AND outcome = 'read'")
+        .selectExpr("row", "explode(properties) AS (own_name, v0)")
+        .where(f"v0 IS NOT NULL AND own_name NOT IN ({_list(contract.ROOM_ABOUT)})")
+        .selectExpr("row", f"{_own_name('own_name')} AS p0", "v0")
+    )
+    for depth in range(contract.NESTING):
+        rows = _unfold(rows, ["row"], depth)
+    name, said = f"p{contract.NESTING}", f"v{contract.NESTING}"
+    column = f"replace({name}, '{_LEVEL}', '{fields.LEVEL}')"
+    named = f"CASE WHEN length({column}) <= {fields.LENGTH} THEN {_is(name, fields.NAME)} ELSE false END"
+    free = "true" if len(knowledge.room_fields) < settings.stream.max_room_fields else "false"
+    taken = _list(sorted(fields.taken(knowledge.room_fields)))
+    teaches = (
+        f"{free} AND {named} AND lower({column}) NOT IN ({taken}) "
+        f"AND NOT startswith({said}, '{{') AND NOT {_is_spoilt(said)}"
+    )
+    return (
+        rows.where(f"{said} IS NOT NULL AND {said} NOT IN ('{{}}', '[]') AND {name} NOT IN ({_list(known)})")
+        .groupBy("row")
+        .agg(F.expr("CAST(count(1) AS int) AS beyond"), F.expr(f"bool_or({teaches}) AS teaches"))
+    )
 
 
 def _field(name: str, properties: str = "properties") -> str:
@@ -386,10 +510,6 @@ def _is_spoilt(said: str) -> str:
     return f"coalesce({said} IN ({words}) OR ({_is(said, contract.NUMBER)} AND {infinite}), false)"
 
 
-def _has_wrong_type() -> str:
-    return " OR ".join(_is_wrong(_field(name, "object"), kind) for name, (kind, _) in contract.ROOM_FIELDS.items())
-
-
 def _is_wrong(said: str, kind: str) -> str:
     number = f"try_cast({said} AS double)"
     fits = {
@@ -400,14 +520,22 @@ def _is_wrong(said: str, kind: str) -> str:
     return f"NOT coalesce({fits[kind]}, true) AND NOT {_is_spoilt(said)}"
 
 
-def _typed(name: str, kind: str) -> str:
-    said = _field(name)
+def _typed(key: str, kind: str) -> str:
+    said = _field(key)
     if kind == "boolean":
         true = _list(word for word, flag in contract.FLAGS.items() if flag)
         value = f"{said} IN ({true})"
+    elif kind == "string":
+        members = f"CASE WHEN {said} <> '[]' THEN {_joined(said)} END"
+        value = f"replace(CASE WHEN startswith({said}, '[') THEN {members} ELSE {said} END, '{_TEXT}', '')"
     else:
         value = f"CAST(try_cast({said} AS double) AS {kind})"
     return f"CASE WHEN NOT {_is_spoilt(said)} THEN {value} END"
+
+
+def _joined(members: str) -> str:
+    """The members of a list in JSON as Zigbee2MQTT's attribute mode has them."""
+    return f"array_join({_parsed(members, 'array<string>')}, ',', 'null')"
 
 
 # -- properties ----------------------------------------------------------------------------------------------------
@@ -495,8 +623,7 @@ def _flattened(rows: DataFrame, carried: Sequence[str]) -> DataFrame:
     for depth in range(contract.NESTING):
         rows = _unfold(rows, carried, depth)
     name, value = f"p{contract.NESTING}", f"v{contract.NESTING}"
-    members = f"array_join({_parsed(value, 'array<string>')}, ',', 'null')"
-    said = f"CASE WHEN startswith({value}, '[') THEN {members} ELSE {value} END AS said"
+    said = f"CASE WHEN startswith({value}, '[') THEN {_joined(value)} ELSE {value} END AS said"
     return rows.where(f"{value} IS NOT NULL AND {value} NOT IN ('{{}}', '[]')").selectExpr(
         *carried, *_named(name), said
     )

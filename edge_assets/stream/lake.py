@@ -136,6 +136,21 @@ class Encoded(Protocol):
     def encode(self) -> str: ...
 
 
+SINCE = "edge.since"
+"""In a column's metadata: when the first message that has the field was received, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoreColumn:
+    """A column that was added to a table while it ran."""
+
+    type: str
+    """Spark SQL's"""
+    description: str = ""
+    since: str = ""
+    """see `SINCE`; empty: somebody else has added it"""
+
+
 class Lake:
     """The tables, for writing. One instance per process, one process per lake."""
 
@@ -202,14 +217,33 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.location(table))
 
-    def append(self, table: Table, rows: DataFrame, note: Encoded) -> None:
-        """Add a batch's rows."""
-        columns = [column.name for column in table.columns]
+    def more_columns(self, table: Table) -> dict[str, MoreColumn]:
+        """The columns of a table beyond those that it began with, by name."""
+        log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
+        schema = log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().schema()
+        own = {column.name for column in table.columns}
+        told = (about for about in json.loads(schema.json())["fields"] if about["name"] not in own)
+        return {about["name"]: _more_column(about) for about in told}
+
+    def add_columns(self, table: Table, columns: Mapping[str, MoreColumn]) -> None:
+        """Widen a table: a commit without rows and without a note, as it is of no batch. Older rows have null."""
+        types = {name: column.type for name, column in columns.items()}
+        types |= dict.fromkeys(table.partitioned_by, "date")
+        rows = self._spark.range(0).selectExpr(*(f"CAST(NULL AS {kind}) AS `{name}`" for name, kind in types.items()))
+        for name, column in columns.items():
+            rows = rows.withMetadata(name, {"comment": column.description, SINCE: column.since})
+        writer = rows.write.format("delta").option("mergeSchema", "true").mode("append")
+        writer.save(self.location(table))
+
+    def append(self, table: Table, rows: DataFrame, note: Encoded, more: Collection[str] = ()) -> None:
+        """Add a batch's rows: the columns of the table, and of `more_columns` those that are named."""
+        columns = [*(column.name for column in table.columns), *(f"`{name}`" for name in more)]
         self._writer(rows.select(*columns), note).mode("append").save(self.location(table))
 
     def replace_where(self, table: Table, condition: str, rows: DataFrame, note: Note) -> None:
         """Put `rows` in the place of all rows that match, in one commit. They need not match themselves."""
-        columns = [column.name for column in table.columns]
+        more = (name for name in self.more_columns(table) if name in rows.columns)
+        columns = [*(column.name for column in table.columns), *(f"`{name}`" for name in more)]
         self._spark.conf.set("spark.databricks.delta.replaceWhere.constraintCheck.enabled", "false")
         writer = self._writer(rows.select(*columns), note).mode("overwrite")
         writer.option("replaceWhere", condition).save(self.location(table))
@@ -320,6 +354,12 @@ class Lake:
         frame = frame.withColumns({name: F.timestamp_micros(name) for name in _TIMES})
         self._writer(frame, note).mode("overwrite").save(self.location(DEVICES))
         return self.version(DEVICES)
+
+
+def _more_column(about: Mapping[str, Any]) -> MoreColumn:
+    kind = about["type"] if isinstance(about["type"], str) else about["type"]["type"]
+    words = about["metadata"]
+    return MoreColumn({"long": "bigint"}.get(kind, kind), words.get("comment", ""), words.get(SINCE, ""))
 
 
 def _row(entry: Entry, site: str) -> tuple[Any, ...]:

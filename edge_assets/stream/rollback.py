@@ -89,6 +89,7 @@ class Rollbacks:
         except (PySparkException, Py4JJavaError) as error:
             raise ValueError(f"{table.full_name} has no version {version} any more: {_first_line(error)}") from error
         self._batches.note = note
+        self._batches.know_columns()  # the schema is that of the version
 
     def _first_offsets(self) -> dict[tuple[str, str, int], int]:
         """The first offset of each place that bronze still holds."""

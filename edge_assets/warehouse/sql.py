@@ -144,7 +144,7 @@ def _show_measurements(opened: DuckDBPyConnection, settings: Settings) -> None:
     for name in there:
         lake.show(opened, settings, name)
     rooms = ".".join(ROOMS) if ROOMS in there else None
-    columns = [row[0] for row in opened.execute(f"DESCRIBE {rooms}").fetchall()] if rooms else []
+    columns = {row[0]: row[1] for row in opened.execute(f"DESCRIBE {rooms}").fetchall()} if rooms else {}
     both = relation(
         f"FROM {'.'.join(READINGS)}" if READINGS in there else None, f"FROM {rooms}" if rooms else None, columns
     )

@@ -34,7 +34,7 @@ from edge_assets_tests.decoding_rig import (
     with_base_topics,
     world,
 )
-from edge_assets_tests.decoding_strategies import in_attribute_mode, plain_states, record_parts
+from edge_assets_tests.decoding_strategies import in_attribute_mode, plain_states, record_parts, room_payloads
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(600)]
 
@@ -101,6 +101,37 @@ def test_both_decoders_agree_on_whatever_comes(spark, corpus_world: World, numbe
         measurements = [reading.measurement for reading in decoded.readings]
         assert len(set(measurements)) == len(measurements), "no measurement twice in a record"
         assert all(reading.value is not None or reading.text is not None for reading in decoded.readings)
+
+
+def made_up_of_rooms(number: int) -> list[Record]:
+    payloads: list[bytes] = []
+
+    @seed(number)
+    @hypothesis_settings(
+        max_examples=RECORDS_PER_BATCH,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(room_payloads)
+    def make(payload: bytes) -> None:
+        payloads.append(payload)
+
+    make()
+    return [record("building/lab/telemetry", payload, at) for at, payload in enumerate(payloads)]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_both_decoders_agree_on_whatever_a_room_says(spark, corpus_world: World, number: int) -> None:
+    w, records = corpus_world, made_up_of_rooms(number)
+    expected = decode_in_python(records, w.registry, w.knowledge, w.settings)
+    found = decode_in_spark(spark, records, w.registry, w.knowledge, w.settings)
+    different = differences(records, expected, found)
+    assert not different, f"{len(different)} of {len(records)} (seed {number})\n" + "\n".join(different[:5])
+    read = [decoded for decoded in found if decoded.outcome == "read"]
+    assert len(read) > RECORDS_PER_BATCH / 5 and any(d.teaches for d in read) and any(not d.teaches for d in read)
+    assert ("dead_letter", "wrong_type") in {(decoded.outcome, decoded.reason) for decoded in found}
 
 
 @pytest.mark.parametrize("device", ["washing machine", "living/climate", "lamp", "unknown"])

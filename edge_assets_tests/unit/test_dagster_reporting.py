@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from edge_assets.defs.checks import (
     judge_disk,
     judge_drops,
     judge_expired,
+    judge_fields,
     judge_lag,
     judge_plausible,
     take_sample,
@@ -34,6 +37,7 @@ TOPIC = dg.AssetKey(["log", "sensor-events"])
 BROKER = dg.AssetKey(["broker", "mqtt"])
 OVERSIZE = dg.AssetKey(["log", "dead-letters"])
 READINGS = dg.AssetKey(["silver", "readings"])
+ROOMS = dg.AssetKey(["silver", "room_telemetry"])
 DEAD = dg.AssetKey(["bronze", "dead_letters"])
 DEVICES = dg.AssetKey(["silver", "devices"])
 
@@ -114,6 +118,30 @@ def test_a_table_s_report_carries_its_version_lag_and_positions(
     said = metadata(instance, READINGS)
     assert said["new rows"] == 70 and said["table version"] == 12 and said["lag (records)"] == 7
     assert said["positions"] == {"sensor-events/0": 100, "sensor-events/1": 90}
+
+
+def test_columns_that_rooms_have_brought_are_in_the_report_of_their_table(
+    settings: Settings, clock: Clock, instance: dg.DagsterInstance
+) -> None:
+    now = datetime.now(UTC)
+    more = {
+        "pm25": {"type": "double", "description": "pm25 of rooms", "since": (now - timedelta(days=2)).isoformat()},
+        "air__voc": {"type": "double", "description": "air.voc of rooms", "since": now.isoformat()},
+    }
+    counters = {"tables": {"silver.room_telemetry": {"version": 12, "rows": 70, "more_columns": more}}}
+    assert Reporter(settings, "stream_writer", clock).report(instance, counters) == [ROOMS]
+    said = metadata(instance, ROOMS)
+    names = [column.name for column in said["dagster/column_schema"].columns]
+    assert names[:2] == ["site", "room_id"] and names[-2:] == ["pm25", "air__voc"]
+    assert said["schema changed"] == "new in the last day: air__voc"
+    write_json(status_path(settings, "stream_writer"), {**counters, "written": {"beyond": 3}})
+    sample = take_sample(settings)
+    assert (sample.beyond, set(sample.columns)) == (3, {"pm25", "air__voc"})
+    before = replace(sample, at=sample.at - 600)
+    verdict = judge_fields([before, sample])
+    assert verdict.passed and "air__voc" in verdict.words and "pm25" not in verdict.words
+    verdict = judge_fields([before, replace(sample, beyond=10)])
+    assert not verdict.passed and "7 values" in verdict.words and "EDGE_STREAM__MAX_ROOM_FIELDS" in verdict.words
 
 
 def test_a_small_plot_shows_how_an_asset_has_moved_lately(
@@ -199,8 +227,7 @@ def test_a_summary_is_one_line_with_what_grew() -> None:
 
 
 def hourly(**last: int) -> list[Sample]:
-    figures: dict[str, Any] = {"records": 11_000, **last}
-    return [Sample(0, 10_000, 0, 0), Sample(600, **figures)]
+    return [Sample(0, 10_000, 0, 0), replace(Sample(600, 11_000), **last)]  # type: ignore[arg-type]
 
 
 def test_a_few_dead_letters_are_no_alarm() -> None:

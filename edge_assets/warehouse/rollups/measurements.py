@@ -1,13 +1,16 @@
 """Rooms and devices as one relation, `measurements`: one value of one device or room at one time.
 
-A room's identifier is its device_id, its fields are measurements under their own names.
+A room's identifier is its device_id, its fields are measurements under their own names; so are the fields that its
+messages have brought themselves (`edge_assets.decoding.fields`), which have no unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping
 
+from edge_assets.decoding import fields
 from edge_assets.decoding.contract import ROOM_FIELDS
+from edge_assets.warehouse.duck_types import quoted, text
 
 READINGS = ("silver", "readings")
 ROOMS = ("silver", "room_telemetry")
@@ -37,11 +40,16 @@ _POSITION = (
 )
 
 
-def relation(readings: str | None, rooms: str | None, room_columns: Collection[str] = (), where: str = "true") -> str:
-    """A SELECT of `COLUMNS` over SELECTs of the two tables (None: not there). `where` is asked of both."""
+def relation(
+    readings: str | None, rooms: str | None, room_columns: Mapping[str, str] | None = None, where: str = "true"
+) -> str:
+    """A SELECT of `COLUMNS` over SELECTs of the two tables (None: not there). `where` is asked of both.
+
+    `room_columns`: DuckDB's types of the rooms' columns, by name.
+    """
     parts = [_devices(readings, where)] if readings else []
     if rooms:
-        parts.append(_rooms(rooms, room_columns, where))
+        parts.append(_rooms(rooms, room_columns or {}, where))
     return " UNION ALL ".join(parts) if parts else nothing()
 
 
@@ -57,23 +65,38 @@ def _devices(readings: str, where: str) -> str:
     )
 
 
-def _rooms(rooms: str, columns: Collection[str], where: str) -> str:
-    fields = ", ".join(
-        f"{{'measurement': '{name}', 'value': {name}::DOUBLE, 'unit': {_literal(unit)}}}"
-        for name, (_, unit) in ROOM_FIELDS.items()
-        if name in columns
-    )
-    if not fields:
+def _rooms(rooms: str, columns: Mapping[str, str], where: str) -> str:
+    values = ", ".join(_fields(columns))
+    if not values:
         return nothing()
     name = "coalesce(room_name, room_id)" if "room_name" in columns else "room_id"
     return (
         "SELECT 'room' AS kind, site, room_id AS device_id, name AS device_name, field.measurement AS measurement, "
-        "field.value AS value, CAST(NULL AS VARCHAR) AS text, field.unit AS unit, "
+        "field.value AS value, field.text AS text, field.unit AS unit, "
         f"event_time, received_at, quality, position FROM (SELECT site, room_id, {name} AS name, event_time, "
-        f"received_at, quality, {_POSITION}, unnest([{fields}]) AS field FROM ({rooms}) WHERE {where}) "
-        "WHERE field.value IS NOT NULL"
+        f"received_at, quality, {_POSITION}, unnest([{values}]) AS field FROM ({rooms}) WHERE {where}) "
+        "WHERE field.value IS NOT NULL OR field.text IS NOT NULL"
     )
 
 
-def _literal(unit: str | None) -> str:
-    return f"'{unit}'" if unit else "CAST(NULL AS VARCHAR)"
+def _fields(columns: Mapping[str, str]) -> Iterator[str]:
+    """Each field that there is a column for, as a struct of measurement, value, text and unit."""
+    for name, (_, unit) in ROOM_FIELDS.items():
+        if name in columns:
+            yield _field(name, f"{name}::DOUBLE", _NO_TEXT, text(unit) if unit else _NO_TEXT)
+    for name, kind in columns.items():
+        if name in ROOM_FIELDS or name.lower() in fields.RESERVED:
+            continue
+        if kind in _NUMBERS:
+            yield _field(name, f"{quoted(name)}::DOUBLE", _NO_TEXT, _NO_TEXT)
+        elif kind == "VARCHAR":
+            yield _field(name, "CAST(NULL AS DOUBLE)", quoted(name), _NO_TEXT)
+
+
+def _field(name: str, value: str, words: str, unit: str) -> str:
+    measurement = text(fields.measurement_of(name))
+    return f"{{'measurement': {measurement}, 'value': {value}, 'text': {words}, 'unit': {unit}}}"
+
+
+_NO_TEXT = "CAST(NULL AS VARCHAR)"
+_NUMBERS = ("DOUBLE", "BIGINT", "BOOLEAN")

@@ -96,6 +96,6 @@ def _relation(tables: dict[lake.TableName, lake.Snapshot], where: str = "true") 
     return relation(
         readings.select() if readings else None,
         rooms.select() if rooms else None,
-        rooms.columns if rooms else (),
+        rooms.columns if rooms else None,
         where,
     )
