@@ -3,7 +3,7 @@
 1. Quiet days: the simulated rooms, plugs, doors and Pico, fast-forwarded to minutes. What is told in the month after
    the first week is a false alarm. Then one more day with a jump in every climate series, to know what is not missed.
 2. Cost: a home of about 1,000 series; what the run every ten minutes takes, and the first one.
-3. Made-up series with known anomalies (`edge_assets.bench.made_series`), scored as NAB does: the threshold was chosen here.
+3. Made-up series with known anomalies (`edge_assets.bench.made_series`), scored as NAB does; they gave the threshold.
 4. NAB (`--series`, `--windows`): a labelled series in the benchmark's own scoring, beside a detector that never says
    anything and one that calls everything beyond five sigma of the last 1,000 values (NAB's windowedGaussian, with a
    threshold fixed in advance). Ours takes buckets of the series' own interval, and has no other setting.
