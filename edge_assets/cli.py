@@ -352,19 +352,88 @@ def rooms_forget(
 
 
 @app.command()
+def reprocess(
+    begin: Annotated[str, typer.Option("--from", help="received from then on: 2026-03-01, 2026-03-01T12:00, 2h, 1d")],
+    end: Annotated[str | None, typer.Option("--to", help="and before then; left out: until now")] = None,
+    table: Annotated[
+        str, typer.Option(help="silver (all of it), one table of silver, gold.NAME, or, with --from-log, bronze")
+    ] = "silver",
+    from_log: Annotated[
+        bool, typer.Option("--from-log", help="read the records themselves again from what Kafka still has")
+    ] = False,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Recompute tables from bronze with today's decoder and settings, while the stream goes on. Times are UTC.
+
+    The stream writer does it in steps; what is right already is not written, and twice changes nothing. Ctrl-C ends
+    the waiting, not the work. Exit codes: 0 done, 5 the writer does not run, 8 it cannot be done (the line says why).
+    """
+    from edge_assets.platform.console import Console
+    from edge_assets.stream import asking
+
+    settings = _settings(profile)
+    console = Console(settings.home / "logs" / "reprocess.log", sys.stderr)
+    done = asking.reprocess(settings, begin, end, table, from_log, console.progress)
+    print(_json(done)) if as_json else console.say(asking.said(done))
+
+
+@app.command()
+def rollback(
+    table: Annotated[str, typer.Argument(help="a table of silver")],
+    version: Annotated[int, typer.Argument(min=0, help="one of those that `edge history TABLE` lists")],
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Take a table of silver back to a version; records that came later are derived again. The stream writer does it.
+
+    Exit codes: 0 done, 5 the writer does not run, 8 it cannot be done (the line says why).
+    """
+    from edge_assets.platform.console import Console
+    from edge_assets.stream import asking
+
+    settings = _settings(profile)
+    console = Console(settings.home / "logs" / "reprocess.log", sys.stderr)
+    done = asking.rollback(settings, table, version, console.progress)
+    print(_json(done)) if as_json else console.say(asking.said(done))
+
+
+@app.command()
+def history(
+    table: Annotated[str, typer.Argument(help="a table of the lake: silver.readings")],
+    limit: Annotated[int, typer.Option(min=1, help="so many versions, the newest ones")] = 20,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """List a table's versions, newest first: when, by what, how many rows. Works whether the platform is up or not.
+
+    A version can be asked for in `edge sql`: "FROM silver.readings AT (VERSION => 12)".
+    """
+    from edge_assets.warehouse.history import history as look
+    from edge_assets.warehouse.history import shown
+
+    found = look(_settings(profile), table, limit)
+    print(_json([version.as_dict() for version in found]) if as_json else shown(found))
+
+
+@app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup")
+        str,
+        typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup, anomalies"),
     ],
     seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
     messages: Annotated[int | None, typer.Option(min=1, help="how long a backlog is drained; left out: a day")] = None,
+    series: Annotated[Path | None, typer.Option(help="for anomalies: a labelled CSV of timestamp and value")] = None,
+    windows: Annotated[Path | None, typer.Option(help="its labels, as the Numenta benchmark has them (JSON)")] = None,
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
     """Measure, beside a reference of the same run. Makes a platform of its own where it needs one."""
     from edge_assets.bench import run
 
-    found = run(name, _settings(profile), seconds=seconds, messages=messages)
+    options = {"seconds": seconds, "messages": messages, "series": series, "windows": windows}
+    found = run(name, _settings(profile), **options)
     print(_json(found) if as_json else "\n".join(_figures(found)))
 
 

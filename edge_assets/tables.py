@@ -263,6 +263,45 @@ def gold_tables(settings: Settings) -> tuple[Table, ...]:
     return (*map(window_table, settings.windows.tables), SESSIONS)
 
 
+ANOMALIES = Table(
+    "gold",
+    "anomalies",
+    "one event in which one measurement of one device or room was unlike its own past",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("kind", "string", "device or room"),
+        Column("device_id", "string", "the device's address or the room's identifier"),
+        Column("device_name", "string", "its name then"),
+        Column("measurement", "string", "what was measured"),
+        Column("unit", "string", "unit of value, expected and tolerance"),
+        Column(
+            "type",
+            "string",
+            "spike (a minute unlike the minutes before), level_shift (an hour unlike this hour of other days) or "
+            "drift (a day unlike the days before)",
+        ),
+        Column("window_start", "timestamp", "where the minute, hour or day begins that was first too far (UTC)"),
+        Column("window_end", "timestamp", "where it ends"),
+        Column("value", "double", "of a spike the minute's furthest value, else the mean of the hour or day"),
+        Column("expected", "double", "what its own past let expect"),
+        Column("tolerance", "double", "how far from expected it might have been"),
+        Column("score", "double", "how many times as far it was; above 1"),
+        Column("detected_at", "timestamp", "when it was found"),
+        Column("date", "date", "UTC day of window_start"),
+    ),
+    partitioned_by=(),
+)
+"""The one table of the lake that the stream writer does not write: its committer is edge_assets.anomalies."""
+
+
+def all_tables(settings: Settings) -> tuple[Table, ...]:
+    """The tables of the lake."""
+    return (*TABLES, *gold_tables(settings), ANOMALIES)
+
+
 TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICE_STATES, DEVICES)
+
+RECOMPUTED = (READINGS, ROOM_TELEMETRY, DEVICE_STATES)
+"""the tables of silver that can be recomputed from `bronze.events`, each by its name"""
 
 OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")

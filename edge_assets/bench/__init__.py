@@ -13,19 +13,18 @@ from typing import Any
 from edge_assets.errors import SettingsError
 from edge_assets.settings import Settings
 
-NAMES = ("bridge", "stream", "latency", "writes", "footprint", "start", "query", "rollup", "backlog")
+NAMES = ("bridge", "stream", "backlog", "latency", "writes", "footprint", "start", "query", "rollup", "anomalies")
 
 
-def run(name: str, settings: Settings, **options: float | None) -> dict[str, Any]:
-    """Run the bench of that name; `options` (`seconds`, `messages`) that are None are left at its own. Raises
-    `SettingsError`."""
+def run(name: str, settings: Settings, **options: Any) -> dict[str, Any]:
+    """Run the bench of that name, with the options that are not None. Raises `SettingsError`, also for one that it does
+    not have."""
     if name not in NAMES or find_spec(f"{__name__}.{name}") is None:
         there = ", ".join(known for known in NAMES if find_spec(f"{__name__}.{known}"))
         raise SettingsError(f"no bench named {name!r}; there are: {there}")
     bench = import_module(f"{__name__}.{name}").run
     given = {option: value for option, value in options.items() if value is not None}
-    for option in given:
-        if option not in signature(bench).parameters:
-            raise SettingsError(f"the bench {name!r} takes no --{option}: leave it out")
+    if unknown := given.keys() - signature(bench).parameters:
+        raise SettingsError(f"the bench {name!r} has no use for --{min(unknown)}: leave it out")
     found: dict[str, Any] = bench(settings, **given)
     return found

@@ -9,6 +9,7 @@
 | `nothing_dropped` | broker/mqtt | the bridge's counters | every 10 minutes, without a run |
 | `caught_up` | silver.readings | how far the stream writer is behind the log | every 10 minutes, without a run |
 | `plausible` | silver.readings | the stream writer's counters | every 10 minutes, without a run |
+| `few_files`, `short_log` | each table | its files and its log (`edge_assets.defs.lake_care`) | each hour, by a job |
 
 The cheap ones only compare two small status files (`edge_assets.service`) with what they said before, which is kept
 in `EDGE_HOME/run/check_samples.json`. A person can execute each check from its page at any time. Freshness is no
@@ -37,7 +38,7 @@ from edge_assets.platform import disk
 from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
 from edge_assets.stream.losses import NEXT_STEP
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, TABLES
 
 EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
 READINGS_KEY = table_key(READINGS.full_name)
@@ -372,9 +373,16 @@ def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetChec
     )
 
 
+OF_TABLES = ("few_files", "short_log")
+"""of each table, by `edge_assets.defs.lake_care`"""
+
 CHECKS = {
-    asset: [*(["complete"] if asset == EVENTS_KEY else []), *(name for name, other, _, _ in CHEAP if other == asset)]
-    for asset in (EVENTS_KEY, *(asset for _, asset, _, _ in CHEAP))
+    asset: [
+        *(["complete"] if asset == EVENTS_KEY else []),
+        *(name for name, other, _, _ in CHEAP if other == asset),
+        *(() if asset == BROKER else OF_TABLES),
+    ]
+    for asset in (BROKER, *(table_key(table.full_name) for table in TABLES))
 }
 """the checks of each asset, by name"""
 

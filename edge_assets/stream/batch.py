@@ -310,7 +310,8 @@ class BatchWriter:
         known = {name for _, name in self.registry.names()}
         names = sorted(known & set(self.note.pending))
         if names:
-            since = min(self.note.pending[name] for name in names)
+            # What has no record in bronze any more cannot be decoded again, and stays as it is.
+            since = max(min(self.note.pending[name] for name in names), self._lake.bronze_begins().isoformat())
             condition = f"pending = true AND date >= '{since}' AND device_name IN ({', '.join(map(_quoted, names))})"
             self.derive_again_where(condition)
             rest = {name: day for name, day in self.note.pending.items() if name not in known}
@@ -326,7 +327,7 @@ class BatchWriter:
             self._lake.update_outcomes(self._bronze(decoded))
             rows = decode.readings_of(decoded, self._lookup, self._settings)
             self.note = replace(self.note, batch=self.note.batch + 1)
-            self._lake.replace_where(READINGS, condition, rows, self.note)
+            self._lake.replace_where(READINGS, condition, rows, replace(self.note, work="resolve"))
 
     def redrive(self, condition: str = "true") -> dict[str, int]:
         """Decode again the dead letters that match, and let those that can be read now take their place.
@@ -340,27 +341,73 @@ class BatchWriter:
             if numbers:
                 self._lake.update_outcomes(self._bronze(decoded))
                 self.note = replace(self.note, batch=self.note.batch + 1)
-                self._append_missing(ROOM_TELEMETRY, decode.rooms_of(mended, self._settings))
-                self._append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings))
+                note = replace(self.note, work="redrive")
+                self.append_missing(ROOM_TELEMETRY, decode.rooms_of(mended, self._settings), note)
+                self.append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings), note)
                 self._lake.delete_positions(DEAD_LETTERS, mended.select(*POSITION_COLUMNS))
             return {"looked_at": positions.count() + sum(numbers.values()), **numbers}
 
-    def _append_missing(self, table: Table, rows: DataFrame) -> None:
+    def append_missing(self, table: Table, rows: DataFrame, note: Note) -> None:
         """Append what has no row in the table yet."""
         there = self._lake.read(table).select(*POSITION_COLUMNS).distinct()
-        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), self.note)
+        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), note)
+
+    # -- for work that decodes ranges of records again (`reprocess`, `rollback`) -------------------------------------
+
+    def learn_again(self, records: DataFrame, knowledge: Knowledge) -> Knowledge:
+        """Take in what these records teach that is not known yet (what was a dead letter then may be a description
+        now). Returns the knowledge with it; barriers of long ago, which it may hold as well, are not kept for later."""
+        registry, learned = self._learn(records, knowledge)
+        if registry is not self.registry:
+            note = replace(self.note, batch=self.note.batch + 1, work="reprocess")
+            version = self._lake.write_registry(registry, self._settings.site, note)
+            self._know(registry)
+            self.note = replace(self.note, batch=note.batch, registry_version=version)
+        mine = replace(learned, fences=self.note.knowledge.fences)
+        self.note = replace(self.note, knowledge=mine)
+        return learned
+
+    @contextmanager
+    def decoded_with(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
+        """These records, decoded, and held because the tables that they are read from change under them."""
+        decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
+        try:
+            yield decoded, _summarise(decoded, None)
+        finally:
+            decoded.unpersist()
+
+    def events_of(self, decoded: DataFrame, summary: Summary) -> DataFrame:
+        """What decoded records are in `bronze.events`, without the batch."""
+        return self._bronze(decoded, nested=summary.nested, rooms=summary.rooms > 0)
+
+    def rows_of(self, table: Table, decoded: DataFrame, summary: Summary, batch: int) -> DataFrame:
+        """What a table that follows from bronze gets of decoded records."""
+        if table is DEAD_LETTERS:
+            return _dead_letters(decoded, batch)
+        if table is DEVICE_STATES:
+            return decode.states_of(decoded, self._lookup, self._settings, nested=summary.nested)
+        if table is ROOM_TELEMETRY:
+            return decode.rooms_of(decoded, self._settings)
+        return decode.readings_of(decoded, self._lookup, self._settings, nested=summary.nested)
+
+    def with_pending(self, note: Note, decoded: DataFrame, summary: Summary) -> Note:
+        """The note with the names of these records' devices that nobody has described yet."""
+        unknown = summary.pending - {name for _, name in self.registry.names()}
+        if not unknown:
+            return note
+        rows = decoded.where("pending AND outcome = 'read'").groupBy("device_name").agg(F.expr("min(date) AS day"))
+        pending = dict(note.pending)
+        for name, day in sorted((row.device_name, str(row.day)) for row in rows.collect()):
+            if name in unknown and (name in pending or len(pending) < MAX_PENDING_NAMES):
+                pending[name] = min(day, pending.get(name, day))
+        return replace(note, pending=pending)
 
     @contextmanager
     def _decoded_again(self, positions: DataFrame) -> Iterator[DataFrame]:
         bronze = self._lake.read(BRONZE_EVENTS)
         records = bronze.join(F.broadcast(positions), POSITION_COLUMNS, "left_semi").select(*RECORD_COLUMNS)
-        # Held, because the tables that it is read from change under it.
-        decoded = decode.decode(records, self._lookup, self.note.knowledge, self._settings).persist()
-        try:
-            decoded.count()
+        with self.decoded_with(records, self.note.knowledge) as (decoded, _):
             yield decoded
-        finally:
-            decoded.unpersist()
 
     def _bronze(self, decoded: DataFrame, *more: str, nested: bool = True, rooms: bool = True) -> DataFrame:
         """Decoded records with the numbers of their readings and of their refused properties."""

@@ -23,12 +23,15 @@ from urllib.parse import unquote
 
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
-from edge_assets.tables import BRONZE_EVENTS, TABLES, Table
+from edge_assets.tables import ANOMALIES, BRONZE_EVENTS, TABLES, Table
 
 log = logging.getLogger(__name__)
 
 LOOK_BACK = 100
 """So many commits of each table are looked at: a cut reaches back seconds, not hours."""
+
+CARRIED = "carried"
+"""marks a note of an earlier commit, in one that belongs to no batch"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,11 @@ class Durability:
 
     def __init__(self, lake: Path, tables: Iterable[Table]) -> None:
         self._folders = {table: lake / table.layer / table.name for table in tables}
-        self._synced = {table: _newest(folder) for table, folder in self._folders.items()}
+        self._synced = {table: newest(folder) for table, folder in self._folders.items()}
 
     def sync(self) -> None:
         for table, folder in self._folders.items():
-            new = list(_since(folder, self._synced[table]))
+            new = list(since(folder, self._synced[table]))
             for commit in new:
                 for file, _ in _added(folder, commit):
                     _force(file)
@@ -73,12 +76,13 @@ class Durability:
                 self._synced[table] = new[-1].version
 
 
-def _newest(folder: Path) -> int:
+def newest(folder: Path) -> int:
+    """A table's newest version; -1 where there is no table."""
     there = commits(folder)
     return there[-1].version if there else -1
 
 
-def _since(folder: Path, version: int) -> Iterator[Commit]:
+def since(folder: Path, version: int) -> Iterator[Commit]:
     """Commits after a version, found by name: listing a log of years for each batch would cost more than the sync."""
     while True:
         version += 1
@@ -199,6 +203,8 @@ def _mend_gold(lake: Path, batch: float = float("inf")) -> None:
     of. Gold is computed, so a tear of its own costs nobody else anything: it goes on from there."""
     for table_log in (lake / "gold").glob("*/_delta_log"):
         folder = table_log.parent
+        if folder.name == ANOMALIES.name:  # somebody else's, who may be writing at this moment
+            continue
         tear = _tear(folder)
         if tear is None and not any((note := note_of(c)) and note["batch"] > batch for c in commits(folder)):
             continue
@@ -237,6 +243,12 @@ def _batch_before(lake: Path, tear: Tear) -> int:
 
 def note_of(commit: Commit) -> dict[str, Any] | None:
     """What a commit says of itself (`edge_assets.stream.lake.Note`); None for maintenance and for a torn one."""
+    note = _told(commit)
+    return None if note is None or CARRIED in note else note
+
+
+def _told(commit: Commit) -> dict[str, Any] | None:
+    """The same, and of maintenance the note that it carries on."""
     try:
         infos = [action["commitInfo"] for action in commit.actions() if "commitInfo" in action]
         note: dict[str, Any] = json.loads(infos[0]["userMetadata"])
@@ -246,9 +258,15 @@ def note_of(commit: Commit) -> dict[str, Any] | None:
 
 
 def note_before(folder: Path, version: float = float("inf")) -> dict[str, Any] | None:
-    """The newest note of the commits before a version."""
+    """The newest note of the commits before a version. Maintenance carries it on, so that it is there still when the
+    commit that it was of has left the log."""
     earlier = (commit for commit in reversed(commits(folder)) if commit.version < version)
-    return next(filter(None, map(note_of, earlier)), None)
+    return next(filter(None, map(_told, earlier)), None)
+
+
+def carried(folder: Path, **more: Any) -> str:
+    """What a commit that belongs to no batch says of itself: the note before it, and whatever else."""
+    return json.dumps({**(note_before(folder) or {}), CARRIED: True, **more})
 
 
 def _positions(note: Mapping[str, Any]) -> dict[Place, int]:

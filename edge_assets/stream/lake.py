@@ -8,17 +8,21 @@ other file decides where reading resumes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from edge_assets import object_store
 from edge_assets.log_record import Place
+from edge_assets.retention import Expired
 from edge_assets.stream import durability, losses
-from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
+from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge, text
 from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import (
@@ -33,7 +37,7 @@ from edge_assets.tables import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 PROPERTIES = {
     "delta.checkpointInterval": "50",
@@ -53,11 +57,12 @@ STATISTICS = {
 }
 STATISTICS_OF_GOLD = ("window_start", "session_start", "session_end", "room_id")
 
+COMMIT_NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+"""the option of a session that gives a commit its note where it has no writer of its own"""
+
 # Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
 # machine's zone, twice a year for the worse.
 _TIMES = ("valid_from", "valid_to", "told_at")
-
-_NOTE_OF_SESSION = "spark.databricks.delta.commitInfo.userMetadata"
 
 _SAME_POSITION = " AND ".join(f"t.{name} = s.{name}" for name in POSITION_COLUMNS)
 
@@ -82,6 +87,8 @@ class Note:
     """messages of rooms in the batch that were behind the watermark; None: not told, there may be any"""
     lost: tuple[Loss, ...] = ()
     """what had expired in the log before it was read, oldest first"""
+    work: str | None = None
+    """what the commit is of, where it is not of a batch of the stream: redrive, resolve, reprocess, rollback"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -98,6 +105,7 @@ class Note:
                 "watermark": self.watermark,
                 "late": self.late,
                 "lost": [loss.encode() for loss in self.lost],
+                "work": self.work,
             }
         )
 
@@ -118,6 +126,7 @@ class Note:
             watermark=raw.get("watermark"),
             late=raw.get("late"),
             lost=losses.decoded(raw),
+            work=raw.get("work"),
         )
 
 
@@ -136,6 +145,42 @@ class Lake:
 
     def location(self, table: Table) -> str:
         return object_store.spark_uri(self._path / table.layer / table.name)
+
+    def folder(self, table: Table) -> Path:
+        return self._path / table.layer / table.name
+
+    @contextmanager
+    def saying(self, table: Table, **more: Any) -> Iterator[None]:
+        """What is committed to the table meanwhile belongs to no batch, and carries the note before it on."""
+        self._spark.conf.set(COMMIT_NOTE, durability.carried(self.folder(table), **more))
+        try:
+            yield
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
+    def files(self, table: Table) -> DataFrame:
+        """The active files as the table's log has them: `path`, `partitionValues`, `size` and so on."""
+        return DataFrame(self._snapshot(table).allFiles().toDF(), self._spark)
+
+    def properties(self, table: Table) -> dict[str, str]:
+        return dict(
+            self._spark._jvm.scala.jdk.javaapi.CollectionConverters.asJava(  # type: ignore[union-attr]
+                self._snapshot(table).metadata().configuration()
+            )
+        )
+
+    def set_property(self, table: Table, name: str, value: str, **more: Any) -> None:
+        with self.saying(table, **more):
+            location = self.location(table)
+            self._spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ({text(name)} = {text(value)})")
+
+    def delete(self, table: Table, condition: str, **more: Any) -> int:
+        """Delete rows. Returns how many."""
+        with self.saying(table, **more):
+            return self._spark.sql(f"DELETE FROM delta.`{self.location(table)}` WHERE {condition}").collect()[0][0]
+
+    def checkpoint(self, table: Table) -> None:
+        self._log(table).checkpoint()
 
     def create_tables(self, tables: Iterable[Table] = TABLES) -> None:
         """Make the tables that are not there, as `edge_assets.tables` has them."""
@@ -169,6 +214,25 @@ class Lake:
         writer = self._writer(rows.select(*columns), note).mode("overwrite")
         writer.option("replaceWhere", condition).save(self.location(table))
 
+    def tell(self, table: Table, note: Note) -> None:
+        """Commit a note without rows."""
+        self.append(table, self.read(table).where("false"), note)
+
+    def restore(self, table: Table, version: int, note: Note) -> None:
+        """Let the table be what it was at a version, in a new commit. Raises what Spark and Delta raise."""
+        from delta.tables import DeltaTable
+
+        self._spark.conf.set(COMMIT_NOTE, note.encode())
+        try:
+            DeltaTable.forPath(self._spark, self.location(table)).restoreToVersion(version)
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
+    def note_at(self, table: Table, version: int) -> Note | None:
+        """The newest note of the commits up to a version; None where none is left."""
+        note = durability.note_before(self._path / table.layer / table.name, version + 1)
+        return Note.decode(json.dumps(note)) if note else None
+
     def update_outcomes(self, decoded: DataFrame) -> None:
         """Let `bronze.events` say what records have become, where that differs from what it says."""
         from delta.tables import DeltaTable
@@ -191,11 +255,11 @@ class Lake:
         merged = target.merge(rows.alias("s"), same).whenMatchedDelete("s.gone")
         merged = merged.whenMatchedUpdate(set=columns).whenNotMatchedInsert("NOT s.gone", values=columns)
         # A merge takes its note from the session. Nobody else may use this one's meanwhile.
-        self._spark.conf.set(_NOTE_OF_SESSION, note.encode())
+        self._spark.conf.set(COMMIT_NOTE, note.encode())
         try:
             merged.execute()
         finally:
-            self._spark.conf.unset(_NOTE_OF_SESSION)
+            self._spark.conf.unset(COMMIT_NOTE)
 
     def delete_positions(self, table: Table, positions: DataFrame) -> None:
         from delta.tables import DeltaTable
@@ -210,8 +274,14 @@ class Lake:
         return rows.write.format("delta").option("userMetadata", note.encode())
 
     def version(self, table: Table) -> int:
+        return self._snapshot(table).version()
+
+    def _log(self, table: Table) -> Any:
         log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
-        return log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().version()
+        return log.forTable(self._spark._jsparkSession, self.location(table))
+
+    def _snapshot(self, table: Table) -> Any:
+        return self._log(table).unsafeVolatileSnapshot()
 
     def _is_new(self, table: Table) -> bool:
         """Whether nothing was ever written to it. To read no rows takes a Spark that has just started seconds."""
@@ -227,10 +297,15 @@ class Lake:
         """(batch, positions) as the rows of `bronze.events` themselves tell them: the way back without a note."""
         if self._is_new(BRONZE_EVENTS):
             return 0, {}
+        gone = Expired.of(self.properties(BRONZE_EVENTS)).offsets
         rows = self.read(BRONZE_EVENTS)
         places = rows.groupBy("log_id", "kafka_topic", "kafka_partition").agg({"kafka_offset": "max"}).collect()
         batch = rows.agg({"batch": "max"}).first()[0] or 0  # type: ignore[index]
-        return batch, {(row[0], row[1], row[2]): row[3] + 1 for row in places}
+        return batch, {**gone, **{(row[0], row[1], row[2]): row[3] + 1 for row in places}}
+
+    def bronze_begins(self) -> date:
+        """The first day of which no record of `bronze.events` has gone for its age."""
+        return Expired.of(self.properties(BRONZE_EVENTS)).before or date.min
 
     def read_registry(self, version: int | None = None) -> Registry:
         if self._is_new(DEVICES):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -94,19 +95,27 @@ class _Writer:
     settings: Settings
     report: Report
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    """held by whoever commits: a batch, a request, maintenance"""
+    """held by whoever commits: a batch, a request, a slice of a chore"""
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
     _begun: int = 0
     """the generation that the query was begun with: behind a batch that was not written, others would leave a gap"""
+    _unfinished: bool = False
+    """a batch has begun to commit and has not ended: nobody else may until a start has finished it"""
+    _work: dict[str, Any] = field(default_factory=dict)
+    """how far a request is that takes several steps"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
+        from edge_assets.stream.chores import Chores
         from edge_assets.stream.durability import Durability
+        from edge_assets.stream.expiry import Expiry
         from edge_assets.stream.gold.closing import Closing
         from edge_assets.stream.gold.tables import Gold
         from edge_assets.stream.lake import Lake
         from edge_assets.stream.maintenance import Maintenance
+        from edge_assets.stream.reprocess import Reprocessing
+        from edge_assets.stream.rollback import Rollbacks
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
         self.lake.create_tables()
@@ -116,6 +125,14 @@ class _Writer:
         self.closing = Closing(Gold(self.spark, self.settings), self.batches, self._turn, self.settings)
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
         self.reading = Reading(self.spark, self.settings)
+        self.reprocessing = Reprocessing(self.spark, self.lake, self.batches, self.settings, self._force)
+        self.rollbacks = Rollbacks(self.lake, self.batches, self.reprocessing, self.settings, self._force)
+        chores = {
+            "maintain": self.maintenance.maintain,
+            "join": self.maintenance.join,
+            "expire": Expiry(self.lake, self.settings).expire,
+        }
+        self.chores = Chores(self._turn, chores, self._force)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
@@ -155,9 +172,11 @@ class _Writer:
         with self._turn:
             if generation != self._generation:
                 return
+            self._unfinished = True
             # Without room nothing is written; the main loop says so, and ends the query.
             if self.reading.replaced or not disk.has_room(self.settings) or not self._write(begin, frame):
                 self._generation += 1
+            self._unfinished = False
 
     def _write(self, begin: Begin, frame: DataFrame) -> bool:
         """Write a batch; False where what was read is not of the logs that it seems to be of."""
@@ -174,26 +193,43 @@ class _Writer:
             self.durability.sync()
 
     def _serve_requests(self) -> None:
+        """One step of each request that waits; between two steps the stream has its turn."""
+        self._work = {}
         for request in requests.waiting(self.settings):
-            with self._turn:
+            if self.chores.takes(request):
+                continue
+            # Gold is no batch's: it is computed again beside them.
+            with nullcontext() if _is_of_gold(request) else self._turn:
+                if self._unfinished:
+                    return
                 try:
-                    request.answer(**self._carry_out(request))
+                    answer = self._carry_out(request)
+                    self._force()
                 except ValueError as error:
-                    request.answer(error=str(error))
+                    answer = {"error": str(error)}
+                if answer is None:
+                    self._work[request.kind] = request.progress
+                else:
+                    request.answer(**answer)
 
-    def _carry_out(self, request: requests.Request) -> dict[str, Any]:
+    def _carry_out(self, request: requests.Request) -> dict[str, Any] | None:
+        """The answer; None: a step was done, and there are more."""
         if request.kind == "redrive":
             reason = request.arguments.get("reason")
             return self.batches.redrive(f"reason = '{reason}'" if reason else "true")
+        if _is_of_gold(request):
+            return self.closing.recompute(request)
+        if request.kind == "reprocess":
+            return self.reprocessing.step(request)
+        if request.kind == "rollback":
+            return self.rollbacks.step(request)
         raise ValueError(f"this writer knows no request {request.kind!r}: is the platform older than the command?")
 
     def _maintain(self) -> None:
-        if self.maintenance.due() and self._turn.acquire(blocking=False):
-            try:
-                self.maintenance.run()
-                self._force()
-            finally:
-                self._turn.release()
+        """The next slice of what is under way; where nothing is, what is due of itself is begun."""
+        if self.chores.idle and (due := self.maintenance.due()):
+            self.chores.begin(*due)
+        self.chores.step()
 
     def _report(self, query: StreamingQuery) -> None:
         self.report(
@@ -211,8 +247,14 @@ class _Writer:
                 "lost": losses.told(self.batches.note.lost),
                 "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),
+                "work": self._work,
+                "maintenance": {"turns": self.chores.held.as_dict(), **self.chores.last},
             }
         )
+
+
+def _is_of_gold(request: requests.Request) -> bool:
+    return request.kind == "reprocess" and str(request.arguments["table"]).split(".")[0] == "gold"
 
 
 def _iso(micros: int | None) -> str | None:

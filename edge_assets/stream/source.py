@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ from edge_assets.settings import Settings
 from edge_assets.stream import losses
 from edge_assets.stream.backlog import Partition, Share
 from edge_assets.stream.losses import Loss
+from edge_assets.stream.ranges import Range
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
@@ -135,8 +138,21 @@ def options(settings: Settings, from_: Begin, share: Share) -> dict[str, Any]:
     """Options of one of Spark's Kafka sources. A share without partitions is all topics, with partitions to come."""
     read = share.partitions or tuple(from_.offsets)
     given = {
+        **_common(settings),
         "startingOffsets": json.dumps(_nested({partition: from_.offsets[partition] for partition in read})),
         "maxOffsetsPerTrigger": share.records,
+    }
+    if share.partitions:
+        given["assign"] = json.dumps(
+            {topic: sorted(map(int, at)) for topic, at in _nested(dict.fromkeys(read, 0)).items()}
+        )
+    else:
+        given["subscribe"] = ",".join(sorted(from_.log_ids))
+    return given
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
         # A backlog is split, so that every core has its part.
         "maxRecordsPerPartition": RECORDS_PER_TASK,
         "includeHeaders": "true",
@@ -145,16 +161,8 @@ def options(settings: Settings, from_: Begin, share: Share) -> dict[str, Any]:
         # Behind its last record a consumer has asked for the next, and Kafka answers the following batch's questions
         # only after that. With the default of 500 ms, ten quiet rooms cost a batch five seconds.
         "kafka.fetch.max.wait.ms": "10",
+        **{f"kafka.{name}": value for name, value in settings.kafka.client.items()},
     }
-    if share.partitions:
-        given["assign"] = json.dumps(
-            {topic: sorted(map(int, at)) for topic, at in _nested(dict.fromkeys(read, 0)).items()}
-        )
-    else:
-        given["subscribe"] = ",".join(sorted(from_.log_ids))
-    for name, value in settings.kafka.client.items():
-        given[f"kafka.{name}"] = value
-    return given
 
 
 def _nested(numbers: Mapping[Partition, int]) -> dict[str, dict[str, int]]:
@@ -193,3 +201,84 @@ def records(frame: DataFrame, log_ids: Mapping[str, str]) -> DataFrame:
         "value AS payload",
         f"CASE WHEN is_valid_utf8({ours}) THEN CAST({ours} AS string) END AS header",
     )
+
+
+# -- what the log still has of records that were read long ago ---------------------------------------------------------
+
+
+def offsets_between(settings: Settings, positions: Mapping[Place, int], from_us: int, to_us: int | None) -> list[Range]:
+    """For each place that is still in the log, the offsets of the records that it took then. Raises `LogError`."""
+    found = []
+    with _consumer(settings) as consumer:
+        for place, (begin, end) in _kept(settings, consumer, positions).items():
+            first = _offset_at(consumer, place, from_us, end)
+            last = end - 1 if to_us is None else _offset_at(consumer, place, to_us, end) - 1
+            if max(first, begin) <= last:
+                found.append(Range(*place, max(first, begin), last))
+    return found
+
+
+def read_ranges(spark: SparkSession, settings: Settings, ranges: Sequence[Range]) -> DataFrame | None:
+    """The records of these ranges that the log still has, in `decode.RECORD_COLUMNS`; None where it has none of them.
+
+    Raises `LogError`. What leaves the log while it is read is not in the answer.
+    """
+    with _consumer(settings) as consumer:
+        kept = _kept(settings, consumer, [each.place for each in ranges])
+    there = [(each, *kept[each.place]) for each in ranges if each.place in kept]
+    clamped = [replace(each, first=max(each.first, begin), last=min(each.last, end - 1)) for each, begin, end in there]
+    wanted = [each for each in clamped if each.offsets > 0]
+    if not wanted:
+        return None
+    frame = spark.read.format("kafka").options(**_options_of(settings, wanted)).load()
+    return records(frame, {each.topic: each.log_id for each in wanted})
+
+
+def _options_of(settings: Settings, ranges: Sequence[Range]) -> dict[str, Any]:
+    partitions: dict[str, list[int]] = {}
+    starts: dict[str, dict[str, int]] = {}
+    ends: dict[str, dict[str, int]] = {}
+    for each in ranges:
+        partitions.setdefault(each.topic, []).append(each.partition)
+        starts.setdefault(each.topic, {})[str(each.partition)] = each.first
+        ends.setdefault(each.topic, {})[str(each.partition)] = each.last + 1
+    bounds = {"startingOffsets": json.dumps(starts), "endingOffsets": json.dumps(ends)}
+    return {**_common(settings), **bounds, "assign": json.dumps(partitions)}
+
+
+@contextmanager
+def _consumer(settings: Settings) -> Iterator[Consumer]:
+    from confluent_kafka import Consumer, KafkaException
+
+    own = {"group.id": "edge-positions", "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer({**kafka_log.client_options(settings), **own})
+    try:
+        yield consumer
+    except KafkaException as error:
+        where = kafka_log.bootstrap(settings)
+        raise LogError(f"asking Kafka at {where} for its offsets: {error.args[0].str()}; does it run?") from error
+    finally:
+        consumer.close()
+
+
+def _kept(settings: Settings, consumer: Consumer, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+    """place → (first offset, the one after the last), of the places whose log is still there."""
+    from confluent_kafka import TopicPartition
+
+    there = kafka_log.topics(settings)
+    wanted = sorted({place for place in places if place[1] in there})
+    ids = kafka_log.log_ids(settings, sorted({topic for _, topic, _ in wanted})) if wanted else {}
+    return {
+        place: consumer.get_watermark_offsets(TopicPartition(place[1], place[2]), TIMEOUT_SECONDS)
+        for place in wanted
+        if ids[place[1]] == place[0]
+    }
+
+
+def _offset_at(consumer: Consumer, place: Place, micros: int, end: int) -> int:
+    """The first offset whose record is of that time or later; `end` where there is none."""
+    from confluent_kafka import TopicPartition
+
+    asked = TopicPartition(place[1], place[2], max(micros // 1000, 0))
+    offset: int = consumer.offsets_for_times([asked], TIMEOUT_SECONDS)[0].offset
+    return offset if offset >= 0 else end

@@ -61,6 +61,8 @@ class PartitionProof:
     refused_properties: int
     readings: int
     """rows of silver.readings"""
+    kept_from: int
+    """records before this offset were given up for their age; 0: none"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,9 @@ class Report:
             f"{self._sum('readings'):,} readings, {self._sum('refused_properties'):,} properties refused"
         )
         lag = f"; {self._sum('lag'):,} records are still on their way" if self._sum("lag") else ""
-        return f"{'✓ complete' if self.holds else '✗ NOT PROVED'}: {numbers}{lag}"
+        aged = sum(partition.kept_from > 0 for partition in self.partitions)
+        given_up = f"; of {aged} partitions the beginning was given up for its age" if aged else ""
+        return f"{'✓ complete' if self.holds else '✗ NOT PROVED'}: {numbers}{lag}{given_up}"
 
     def _sum(self, name: str) -> int:
         return sum(getattr(partition, name) or 0 for partition in self.partitions)
@@ -250,6 +254,7 @@ def _partition(tally: Tally) -> PartitionProof:
         ignored=tally.outcome("ignored"),
         refused_properties=tally.total("refused"),
         readings=tally.total("reading_rows"),
+        kept_from=tally.kept_from,
     )
 
 

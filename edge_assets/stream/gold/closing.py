@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from edge_assets import object_store
 from edge_assets.settings import Settings
 from edge_assets.stream.durability import Durability
+from edge_assets.stream.gold.windows import DAY
+from edge_assets.stream.requests import Request
 from edge_assets.tables import gold_tables
 
 if TYPE_CHECKING:
@@ -60,6 +64,36 @@ class Closing:
             worked = any(self.gold.repair(self._reached[1]).values()) or worked
         if worked and self._durability:
             self._durability.sync()
+
+    def recompute(self, request: Request) -> dict[str, Any] | None:
+        """Compute a table of gold again, or all of them, a day of event time each time this is called. The answer when
+        that was the last. Raises `ValueError` with what cannot be done."""
+        if self._reached is None:
+            raise ValueError("no room has spoken since the start of the stream writer: gold has nothing to recompute")
+        if not self.gold.tables:
+            self.gold.begin(self._reached[0])
+        progress = request.progress or {"steps": self._days(request.arguments), "done": 0, "rewritten": {}}
+        if progress["done"] < len(progress["steps"]):
+            name, begin, until = progress["steps"][progress["done"]]
+            changed = self.gold.recompute(name, begin, until, self._reached[1])
+            written = {**progress["rewritten"], name: progress["rewritten"].get(name, 0) + changed}
+            progress = {**progress, "done": progress["done"] + 1, "rewritten": written}
+            if self._durability:
+                self._durability.sync()
+            request.remember(progress)
+        if progress["done"] < len(progress["steps"]):
+            return None
+        return {"rewritten": {name: rows for name, rows in progress["rewritten"].items() if rows}}
+
+    def _days(self, wanted: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+        """(table, from, to) of event time, by UTC day."""
+        names = [table.name for table in self.gold.tables if wanted["table"] in ("gold", table.name)]
+        first = self.gold.silver.first_time(wanted["from_us"])
+        end = self.gold.newest + 1 if wanted["to_us"] is None else min(wanted["to_us"], self.gold.newest + 1)
+        if first is None or not names:
+            return []
+        bounds = [first, *range(first // DAY * DAY + DAY, end, DAY), end]
+        return [(name, begin, until) for name in names for begin, until in pairwise(bounds) if begin < until]
 
     def _follow_the_clock(self) -> None:
         """No room has spoken for long. Between two batches, so that what the next brings is late, and known to be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from edge_assets.stream.decode import text
@@ -100,6 +101,8 @@ class Sessions(GoldTable):
         opened = next((session for session in self.state.open if session.room_id == room_id), None)
         first = min([first, *(row.session_start for row in known)])
         last = max([last, *(row.session_end for row in known)])
+        if self._gold.silver.expired().holds(datetime.fromtimestamp(first / SECOND, UTC).date()):
+            return 0  # part of its messages is gone
         if opened and opened.start <= last + self._gap:
             first, last = min(first, opened.start), until
         if last + self._gap >= until:

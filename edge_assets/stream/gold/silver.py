@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from edge_assets.retention import Expired, is_marked
 from edge_assets.stream import durability
 from edge_assets.stream.gold.sessions import Session
 from edge_assets.stream.lake import Lake
@@ -54,6 +55,10 @@ class Silver:
     def version(self) -> int:
         return self._lake.version(ROOM_TELEMETRY)
 
+    def expired(self) -> Expired:
+        """What the table has given up for its age: nothing can be made of it again."""
+        return Expired.of(self._lake.properties(ROOM_TELEMETRY))
+
     def first_time(self, since: int | None) -> int | None:
         """The earliest event time, of all or of those since; None: no message is there."""
         rows = self.messages()
@@ -81,10 +86,13 @@ class Silver:
 
 
 def _late_files(folder: Path, commit: durability.Commit) -> Iterator[Path]:
+    actions = commit.actions()
     note = durability.note_of(commit)
-    if note is not None and note.get("late") == 0:
+    if note is not None and note.get("late") == 0 and not note.get("work"):
         return
-    for action in commit.actions():
+    if any(is_marked(action.get("commitInfo", {}).get("userMetadata")) for action in actions):
+        return  # what is given up for its age stays in what was made of it
+    for action in actions:
         about = action.get("add") or action.get("remove")
         if about and about.get("dataChange", True):
             yield folder / unquote(about["path"])

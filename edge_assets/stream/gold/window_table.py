@@ -12,15 +12,13 @@ from edge_assets.stream import durability
 from edge_assets.stream.gold import windows
 from edge_assets.stream.gold.silver import State
 from edge_assets.stream.gold.table import GoldTable, micros, span_of
-from edge_assets.stream.gold.windows import SECOND
+from edge_assets.stream.gold.windows import DAY, SECOND
 from edge_assets.tables import window_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from edge_assets.stream.gold.tables import Gold
-
-DAY = 86_400 * SECOND
 
 
 class Windows(GoldTable):
@@ -97,6 +95,8 @@ class Windows(GoldTable):
         """The windows that begin at `first` or later and end by `last`, all or those that were touched."""
         spoken = windows.between(self._gold.silver.messages(), first, last)
         bounds = f"window_start >= timestamp_micros({first}L) AND window_end <= timestamp_micros({last}L)"
+        for begin, end in self._gold.silver.expired().spans:
+            bounds += f" AND NOT date BETWEEN DATE'{begin}' AND DATE'{end}'"
         made = windows.of(spoken, self._window).where(bounds)
         there = self._lake.read(self.table).where(bounds)
         if touched is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SECOND = 1_000_000
+DAY = 86_400 * SECOND
 """Times are µs since 1970 here."""
 
 KEYS = ("room_id", "window_start")
