@@ -149,7 +149,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
         with putting(log):
             answer = asked(process, asking.recompute, mended, BEGIN, None, progress=told.append)
         assert answer["rewritten"]["silver.readings"] > 150
-        assert [progress["done"] for progress in told][-1] >= 2, "some steps, each with its word"
+        assert {progress["done"] for progress in told} >= {0, 1}, "two steps, and a word on how far it is"
         assert verify(mended, wait_seconds=PATIENCE).holds
         assert not table(mended, "bronze.dead_letters")
         window = [row for row in table(mended, "silver.readings") if row["device_name"] == "window"]
@@ -185,28 +185,23 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
 
 def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Settings, log: Log) -> None:
     put_a_home(log)
-    settings = with_stream(settings, reprocess_offsets=40)
+    settings = with_stream(settings, reprocess_offsets=100)
     with writer(settings) as process:
         until(lambda: len(records(settings)) == log.written, "all records", process, PATIENCE)
         assert verify(settings, wait_seconds=PATIENCE).holds
     before = contents(settings, "bronze.events", *DERIVED)
     damage(settings, "bronze.events", "kafka_offset >= 30 AND kafka_offset < 90")
     damage(settings, "bronze.events", "kafka_offset = 0 OR kafka_offset = 200")
-    damage(settings, "silver.readings", "kafka_offset >= 100 AND kafka_offset < 120")
+    damage(settings, "silver.readings", "kafka_offset >= 50 AND kafka_offset < 150")
     assert not verify(settings).holds
     began = datetime.now(UTC) - timedelta(hours=1)
     pool = ThreadPoolExecutor(1)
     with writer(settings) as process:
         until(lambda: lock_holder(settings, "stream_writer") == process.pid, "the writer", process, PATIENCE)
-        steps = 0
-
-        def count(told: dict[str, Any]) -> None:
-            nonlocal steps
-            steps = told["done"]
-
-        waiting = pool.submit(asking.recompute, settings, began, None, from_log=True, progress=count)
-        until(lambda: steps > 1, "a few steps", process, PATIENCE)
-        process.kill()
+        damaged = versions(settings)["bronze.events"]
+        waiting = pool.submit(asking.recompute, settings, began, None, from_log=True)
+        until(lambda: versions(settings)["bronze.events"] != damaged, "the first commit", process, PATIENCE)
+        process.kill()  # between the first step's commits
         process.wait()
     with writer(settings) as process:
         until(waiting.done, "the answer", process, PATIENCE)
