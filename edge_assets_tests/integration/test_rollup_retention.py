@@ -23,7 +23,7 @@ from edge_assets.warehouse.rollups.compare import compare
 from edge_assets.warehouse.rollups.expiry import expire_minutes
 from edge_assets.warehouse.rollups.layout import database_path, state_path
 from edge_assets.warehouse.rollups.update import rebuild_all, rebuild_days, update
-from edge_assets.warehouse.verify import _tables
+from edge_assets.warehouse.verify import _Reached, _tables
 from edge_assets_tests.lake_tables import LOG_ID, TOPIC, reading, sound_lake, write
 
 NAMES = ("readings_1m", "readings_1h", "readings_1d", "energy_daily", "door_activity", "messages_daily")
@@ -179,3 +179,15 @@ def test_without_the_word_of_the_table_it_is_a_gap(settings: Settings) -> None:
     with lake.connection(settings) as opened:
         kinds = {problem.kind for problem in prove(opened, _tables(settings), ends)[1]}
     assert "gap" in kinds
+
+
+def test_what_was_given_up_was_reached(settings: Settings) -> None:
+    """Who waits for the tables to have all of the log does not wait for what has come and gone."""
+    sound_lake(settings, 20)
+    expire(settings, BRONZE_EVENTS, "true", Expired(date(2026, 3, 2), (), {(LOG_ID, TOPIC, 0): 20}))
+    assert _Reached(settings)() == {(LOG_ID, TOPIC, 0): 19}
+    with lake.connection(settings) as opened:
+        (tally,), problems = prove(
+            opened, _tables(settings), LogEnds({(LOG_ID, TOPIC, 0): 5}, {(LOG_ID, TOPIC, 0): 22})
+        )
+    assert (tally.lag, tally.kept_from, problems) == (2, 20, [])
