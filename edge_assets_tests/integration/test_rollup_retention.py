@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 from deltalake import CommitProperties, DeltaTable
 
 from edge_assets import retention
+from edge_assets.defs.rollups import rollup_assets
 from edge_assets.errors import LakeError
 from edge_assets.retention import Expired
 from edge_assets.settings import RetentionRule, RetentionSettings, Settings
@@ -107,6 +109,20 @@ def test_a_backfill_of_what_has_gone_is_refused(settings: Settings) -> None:
     with pytest.raises(LakeError, match="2026-03-02: raw rows of 1 of the 2 days have gone for their age"):
         rebuild_days(settings, DAYS[1:3])
     rebuild_days(settings, DAYS[2:])
+    assert seen(settings) == before
+
+
+def test_so_is_one_of_dagster(settings: Settings) -> None:
+    put(settings)
+    update(settings)
+    two_days_gone(settings)
+    before = seen(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize(
+            [rollup_assets(settings)], partition_key="2026-03-02", instance=instance, raise_on_error=False
+        )
+    (failure,) = (event.step_failure_data for event in run.all_events if event.is_step_failure)
+    assert "raw rows of 1 of the 1 days have gone for their age" in str(failure.error)
     assert seen(settings) == before
 
 
