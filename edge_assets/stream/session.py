@@ -168,6 +168,8 @@ def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
         # Rows of several days go to as many open files; without it every batch is sorted by day first.
         "spark.sql.maxConcurrentOutputFileWriters": "4",
         "spark.sql.parquet.compression.codec": "zstd",
+        # Each open file is written from memory: by default up to 128 MB of it, which with four days is the whole heap.
+        "spark.hadoop.parquet.block.size": str(32 << 20),
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # Without checksum files beside each file: Parquet has its own, and they double what an SD card has to create.
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",

@@ -21,6 +21,7 @@ from typing import Any
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
 from edge_assets.platform import endpoints
+from edge_assets.retention import Expired
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
 from edge_assets.stream import losses
@@ -213,7 +214,8 @@ def _behind(last: int | None, begin: int, end: int) -> bool:
 
 
 class _Reached:
-    """The last offset of each place in `bronze.events`. Looks only into files that it has not seen."""
+    """The last offset of each place in `bronze.events`, or the last that it has given up for its age. Looks only into
+    files that it has not seen."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -227,6 +229,8 @@ class _Reached:
         with lake.connection(self._settings) as opened:
             for *place, last in opened.execute(query.format(fresh.select())).fetchall():
                 self._last[tuple(place)] = max(last, self._last.get(tuple(place), -1))  # type: ignore[index]
+        for given_up, end in Expired.of(table.properties).offsets.items():
+            self._last[given_up] = max(end - 1, self._last.get(given_up, -1))
         self._seen |= {file.path for file in table.files}
         return self._last
 

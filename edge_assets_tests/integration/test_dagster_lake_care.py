@@ -8,6 +8,8 @@ import dagster as dg
 import pytest
 
 from edge_assets.definitions import build
+from edge_assets.defs.assets import table_key
+from edge_assets.defs.checks import carry_forward
 from edge_assets.defs.lake_care import tidiness_checks
 from edge_assets.settings import Settings
 from edge_assets.tables import TABLES
@@ -40,6 +42,15 @@ def test_checks_look_at_the_tables_themselves(settings: Settings) -> None:
     assert {key for key, passed in short.items() if not passed} == {
         (name, "short_log") for name in ("events", "dead_letters", "readings", "devices")
     }
+
+
+def test_only_failures_are_said_again_with_each_report() -> None:
+    key = table_key("silver.readings")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name, passed in (("few_files", False), ("short_log", True)):
+            verdict = dg.AssetCheckEvaluation(asset_key=key, check_name=name, passed=passed, metadata={})
+            instance.report_runless_asset_event(verdict)
+        assert carry_forward(instance, key) == ["few_files"]
 
 
 @pytest.mark.parametrize("job", ["lake_maintenance", "lake_retention"])

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 from deltalake import CommitProperties, DeltaTable
 
 from edge_assets import retention
+from edge_assets.defs.rollups import rollup_assets
 from edge_assets.errors import LakeError
 from edge_assets.retention import Expired
 from edge_assets.settings import RetentionRule, RetentionSettings, Settings
@@ -23,7 +25,7 @@ from edge_assets.warehouse.rollups.compare import compare
 from edge_assets.warehouse.rollups.expiry import expire_minutes
 from edge_assets.warehouse.rollups.layout import database_path, state_path
 from edge_assets.warehouse.rollups.update import rebuild_all, rebuild_days, update
-from edge_assets.warehouse.verify import _tables
+from edge_assets.warehouse.verify import _Reached, _tables
 from edge_assets_tests.lake_tables import LOG_ID, TOPIC, reading, sound_lake, write
 
 NAMES = ("readings_1m", "readings_1h", "readings_1d", "energy_daily", "door_activity", "messages_daily")
@@ -110,6 +112,20 @@ def test_a_backfill_of_what_has_gone_is_refused(settings: Settings) -> None:
     assert seen(settings) == before
 
 
+def test_so_is_one_of_dagster(settings: Settings) -> None:
+    put(settings)
+    update(settings)
+    two_days_gone(settings)
+    before = seen(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize(
+            [rollup_assets(settings)], partition_key="2026-03-02", instance=instance, raise_on_error=False
+        )
+    (failure,) = (event.step_failure_data for event in run.all_events if event.is_step_failure)
+    assert "raw rows of 1 of the 1 days have gone for their age" in str(failure.error)
+    assert seen(settings) == before
+
+
 def test_late_rows_are_added_beside_what_stays(settings: Settings) -> None:
     put(settings)
     update(settings)
@@ -179,3 +195,15 @@ def test_without_the_word_of_the_table_it_is_a_gap(settings: Settings) -> None:
     with lake.connection(settings) as opened:
         kinds = {problem.kind for problem in prove(opened, _tables(settings), ends)[1]}
     assert "gap" in kinds
+
+
+def test_what_was_given_up_was_reached(settings: Settings) -> None:
+    """Who waits for the tables to have all of the log does not wait for what has come and gone."""
+    sound_lake(settings, 20)
+    expire(settings, BRONZE_EVENTS, "true", Expired(date(2026, 3, 2), (), {(LOG_ID, TOPIC, 0): 20}))
+    assert _Reached(settings)() == {(LOG_ID, TOPIC, 0): 19}
+    with lake.connection(settings) as opened:
+        (tally,), problems = prove(
+            opened, _tables(settings), LogEnds({(LOG_ID, TOPIC, 0): 5}, {(LOG_ID, TOPIC, 0): 22})
+        )
+    assert (tally.lag, tally.kept_from, problems) == (2, 20, [])
