@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_assets.bench import nab
-from edge_assets.bench import made_series
+from edge_assets.bench import made_series, nab
 from edge_assets.bench.anomalies import gaussian, made_up, ours, scores
 from edge_assets.errors import SettingsError
 
