@@ -17,7 +17,7 @@ Floats = NDArray[np.floating]
 
 RETURN_DAYS = 1_000
 """a departure is an anomaly where a series has one so large once in so many days. Chosen on made-up series
-(edge_assets.bench.made_series): from a year to ten the score hardly changes, and longer means fewer false alarms"""
+(edge_assets.bench.made_series): a year scored the same with three times the false alarms, ten years found less"""
 
 WEEK = 7
 DAYS_BEFORE_ALARM = WEEK
