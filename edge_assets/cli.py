@@ -417,6 +417,22 @@ def history(
 
 
 @app.command()
+def maintain(as_json: Json = False, profile: Profile = None) -> None:
+    """Join small files of the lake and drop what they replaced long ago, now; Dagster asks for it each hour. The stream
+    writer does it, in steps between which batches have their turn."""
+    from edge_assets.stream.requests import maintain as request
+
+    told = request(_settings(profile))
+    if as_json:
+        print(_json(told))
+        return
+    for name, figures in told["tables"].items():
+        files = f"{figures['before']['files']:,} files → {figures['after']['files']:,}"
+        print(f"{name}: {files}, {figures['after']['bytes'] / 1e6:,.1f} MB")
+    print(f"a batch had to wait for {told['turns']['longest_seconds']:.1f} s at most")
+
+
+@app.command()
 def bench(
     name: Annotated[
         str,

@@ -14,6 +14,7 @@ registry     the devices as Spark joins with them
 lake         the tables: commits that happen once, and what each says of itself
 log_store    Delta's log in a bucket: a commit is written once, or ends the writer
 durability   what a power cut may cost, and how a torn table is made whole
+gold         windows and sessions over rooms, from silver, step by step with the watermark
 maintenance  joining small files, dropping what was replaced long ago
 requests     how others ask for work on tables that only the writer may commit to
 """
