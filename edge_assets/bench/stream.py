@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from edge_assets.service import read_status
 from edge_assets.settings import Settings
 
 PAYLOADS = 300_000
+ROOM_MESSAGES = 100_000
 DEVICES = 20
 READINGS = 10
 
@@ -42,6 +44,7 @@ def run(settings: Settings, payloads: int = PAYLOADS) -> dict[str, Any]:
             "payloads": payloads,
             "readings": payloads * READINGS,
             "stream": _measure_stream(own, payloads),
+            "rooms": _measure_rooms(own),
             "reference_deltalake": _measure_reference(own, topic, payloads),
         }
     finally:
@@ -119,6 +122,48 @@ def _measure_stream(settings: Settings, payloads: int) -> dict[str, Any]:
         return figures
 
 
+def _measure_rooms(settings: Settings) -> dict[str, Any]:
+    """Messages of eight rooms, without windows and with them: what computing gold beside the batches costs."""
+    from edge_assets.bench import backlog
+
+    backlog.fill(settings, ROOM_MESSAGES)
+    found = {}
+    for name, tables in (("without_windows", ()), ("with_windows", settings.windows.tables)):
+        windows = settings.windows.model_copy(update={"tables": tables})
+        lake = settings.lake.model_copy(update={"path": str(settings.home / name)})
+        found[name] = _drained(settings.model_copy(update={"windows": windows, "lake": lake}))
+    return {"messages": ROOM_MESSAGES, **found}
+
+
+def _drained(settings: Settings) -> dict[str, Any]:
+    """Until silver has all, and gold what is over by then."""
+    before = read_status(settings, "stream_writer").get("started_at")
+    with Writer(settings) as writer:
+        writer.wait_for(ROOM_MESSAGES, since=before)
+        begun, cpu = time.monotonic(), writer.cpu_seconds()
+        writer.wait(lambda: _gold_is_there(settings))
+        status = read_status(settings, "stream_writer")
+        rows = {name: about["rows"] for name, about in status["tables"].items() if name.startswith("gold.")}
+        return {
+            "seconds_of_gold_behind_silver": round(time.monotonic() - begun, 1),
+            "cpu_seconds": round(cpu, 1),
+            "cpu_seconds_of_gold_behind_silver": round(writer.cpu_seconds() - cpu, 1),
+            "peak_pss_mb": round(writer.peak_mb),
+            "gold_rows": rows,
+        }
+
+
+def _gold_is_there(settings: Settings) -> bool:
+    """Whether each table of windows has come to the watermark, but for a window."""
+    status = read_status(settings, "stream_writer")
+    for window in settings.windows.tables:
+        written = status["tables"].get(f"gold.{window.name}", {}).get("last_event_at")
+        behind = timedelta(seconds=window.step_seconds)
+        if not written or datetime.fromisoformat(written) + behind <= datetime.fromisoformat(status["watermark"]):
+            return False
+    return True
+
+
 class Writer:
     """The real stream writer as a process, watched through its status file."""
 
@@ -142,12 +187,16 @@ class Writer:
 
     def wait_until_reading(self) -> None:
         """Until its query has started: the JVM is up, the tables are there."""
-        self._wait(lambda: "batch" in read_status(self._settings, "stream_writer"))
+        self.wait(lambda: "batch" in read_status(self._settings, "stream_writer"))
 
-    def wait_for(self, records: int) -> None:
-        self._wait(lambda: self.records() >= records)
+    def wait_for(self, records: int, since: str | None = None) -> None:
+        """Until it has written so many records; `since`: and it is no longer the one that started then."""
+        self.wait(lambda: self.records() >= records and self._started() != since)
 
-    def _wait(self, condition: Callable[[], bool], seconds: float = 900) -> None:
+    def _started(self) -> str | None:
+        return read_status(self._settings, "stream_writer").get("started_at")
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 900) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -15,6 +15,7 @@ lake         the tables: commits that happen once, and what each says of itself
 log_store    Delta's log in a bucket: a commit is written once, or ends the writer
 durability   what a power cut may cost, and how a torn table is made whole
 gold         windows and sessions over rooms, from silver, step by step with the watermark
-maintenance  joining small files, dropping what was replaced long ago
-requests     how others ask for work on tables that only the writer may commit to
+requests     how others ask for work on tables that only the writer may commit to; asking: the same for a person
+chores       work that takes longer than a batch may wait, in slices: maintenance (joining small files), expiry (age)
+reprocess    recomputing ranges of the log (ranges) into place; rollback: a table at a former version
 """
