@@ -290,7 +290,15 @@ def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.
     selection = dg.AssetSelection.checks(*wanted)
     result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
     verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    names = ("few_dead_letters", "nothing_dropped", "nothing_expired", "disk_space", "caught_up", "plausible")
+    names = (
+        "few_dead_letters",
+        "nothing_dropped",
+        "nothing_expired",
+        "disk_space",
+        "caught_up",
+        "plausible",
+        "fields_known",
+    )
     assert verdicts == {name: name != "nothing_dropped" for name in names}
 
 
