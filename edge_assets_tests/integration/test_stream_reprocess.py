@@ -26,9 +26,9 @@ from edge_assets.warehouse.verify import verify
 from edge_assets_tests.integration.test_stream_writer import DEVICES
 from edge_assets_tests.stream_rig import START, Log, records, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
-PATIENCE = 700
+PATIENCE = 300
 BEGIN = datetime.fromtimestamp(START / 1e6, UTC)
 DERIVED = ("silver.readings", "silver.room_telemetry", "silver.device_states", "bronze.dead_letters")
 
@@ -185,7 +185,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
 
 def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Settings, log: Log) -> None:
     put_a_home(log)
-    settings = with_stream(settings, reprocess_offsets=100)
+    settings = with_stream(settings, reprocess_offsets=160)
     with writer(settings) as process:
         until(lambda: len(records(settings)) == log.written, "all records", process, PATIENCE)
         assert verify(settings, wait_seconds=PATIENCE).holds
