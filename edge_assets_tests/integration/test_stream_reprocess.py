@@ -61,8 +61,8 @@ def putting(log: Log) -> Iterator[None]:
     stop = threading.Event()
 
     def go_on() -> None:
-        while not stop.wait(0.05):
-            log.put("zigbee2mqtt/door", {"voltage": log.written})
+        while not stop.wait(0.5):
+            log.put("zigbee2mqtt/door", {"voltage": log.written}, inc=13)
             log.flush()
 
     thread = threading.Thread(target=go_on)
@@ -146,12 +146,15 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
     mended = with_stream(settings, base_topics=("zigbee2mqtt", "attic"), reprocess_offsets=200)
     told: list[dict[str, Any]] = []
     with writer(mended) as process:
+        made = log.written
         with putting(log):
             answer = asked(process, asking.recompute, mended, BEGIN, None, progress=told.append)
         assert answer["rewritten"]["silver.readings"] > 150
         assert {progress["done"] for progress in told} >= {0, 1}, "two steps, and a word on how far it is"
         assert verify(mended, wait_seconds=PATIENCE).holds
         assert not table(mended, "bronze.dead_letters")
+        meanwhile = [row["kafka_offset"] for row in table(mended, "silver.readings") if row["kafka_offset"] >= made]
+        assert sorted(meanwhile) == list(range(made, log.written)) and meanwhile, "the stream has gone on"
         window = [row for row in table(mended, "silver.readings") if row["device_name"] == "window"]
         assert sorted(row["value"] for row in window) == list(map(float, range(150)))
         assert {(row["device_id"], row["pending"]) for row in window} == {("window", True)}
