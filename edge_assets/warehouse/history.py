@@ -132,7 +132,7 @@ def _version(commit: Mapping[str, Any]) -> Version:
         operation=operation,
         what=_what(operation, note),
         batch=note.get("batch"),
-        rows_written=_number(metrics, _WRITTEN),
+        rows_written=_rows_written(metrics),
         rows_deleted=_number(metrics, _DELETED),
         files_added=_number(metrics, _ADDED),
         files_removed=_number(metrics, _REMOVED),
@@ -152,6 +152,12 @@ def _note(commit: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         return {}
     return note if isinstance(note, dict) and "batch" in note else {}
+
+
+def _rows_written(metrics: Mapping[str, Any]) -> int | None:
+    """Without the rows that were only copied, because they lay in the same files."""
+    written = _number(metrics, _WRITTEN)
+    return None if written is None else written - (_number(metrics, ("numCopiedRows",)) or 0)
 
 
 def _number(metrics: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -26,9 +26,9 @@ from edge_assets.warehouse.verify import verify
 from edge_assets_tests.integration.test_stream_writer import DEVICES
 from edge_assets_tests.stream_rig import START, Log, records, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
-PATIENCE = 700
+PATIENCE = 300
 BEGIN = datetime.fromtimestamp(START / 1e6, UTC)
 DERIVED = ("silver.readings", "silver.room_telemetry", "silver.device_states", "bronze.dead_letters")
 
@@ -61,8 +61,8 @@ def putting(log: Log) -> Iterator[None]:
     stop = threading.Event()
 
     def go_on() -> None:
-        while not stop.wait(0.05):
-            log.put("zigbee2mqtt/door", {"voltage": log.written})
+        while not stop.wait(0.5):
+            log.put("zigbee2mqtt/door", {"voltage": log.written}, inc=13)
             log.flush()
 
     thread = threading.Thread(target=go_on)
@@ -146,12 +146,15 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
     mended = with_stream(settings, base_topics=("zigbee2mqtt", "attic"), reprocess_offsets=200)
     told: list[dict[str, Any]] = []
     with writer(mended) as process:
+        made = log.written
         with putting(log):
             answer = asked(process, asking.recompute, mended, BEGIN, None, progress=told.append)
         assert answer["rewritten"]["silver.readings"] > 150
         assert {progress["done"] for progress in told} >= {0, 1}, "two steps, and a word on how far it is"
         assert verify(mended, wait_seconds=PATIENCE).holds
         assert not table(mended, "bronze.dead_letters")
+        meanwhile = [row["kafka_offset"] for row in table(mended, "silver.readings") if row["kafka_offset"] >= made]
+        assert sorted(meanwhile) == list(range(made, log.written)) and meanwhile, "the stream has gone on"
         window = [row for row in table(mended, "silver.readings") if row["device_name"] == "window"]
         assert sorted(row["value"] for row in window) == list(map(float, range(150)))
         assert {(row["device_id"], row["pending"]) for row in window} == {("window", True)}
@@ -185,7 +188,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
 
 def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Settings, log: Log) -> None:
     put_a_home(log)
-    settings = with_stream(settings, reprocess_offsets=100)
+    settings = with_stream(settings, reprocess_offsets=160)
     with writer(settings) as process:
         until(lambda: len(records(settings)) == log.written, "all records", process, PATIENCE)
         assert verify(settings, wait_seconds=PATIENCE).holds
