@@ -227,7 +227,7 @@ class StreamSettings(Section):
         "it by itself; 0: never, and small files are joined on request only",
     )
     join_mb: int = Field(
-        default=32, ge=1, description="so much of a table's small files is joined in one go, while batches wait"
+        default=8, ge=1, description="so much of a table's small files is joined in one go, while batches wait"
     )
     join_files: int = Field(default=250, ge=8, description="or so many of them, whichever comes first")
     vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")

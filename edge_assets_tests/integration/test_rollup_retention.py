@@ -30,14 +30,22 @@ from edge_assets_tests.lake_tables import LOG_ID, TOPIC, reading, sound_lake, wr
 
 NAMES = ("readings_1m", "readings_1h", "readings_1d", "energy_daily", "door_activity", "messages_daily")
 FIRST = date(2026, 3, 1)
-DAYS = [FIRST + timedelta(days=n) for n in (0, 1, 2, 10, 40, 41)]
+DAYS = [FIRST + timedelta(days=n) for n in (0, 1, 4, 10, 40, 41)]
+OPEN = DAYS[1]
+"""the door stays open over midnight, which is told of the day after"""
 
 
 def rows_of(day: date, offset: int) -> list[dict[str, Any]]:
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     told = []
     for n, (measurement, value) in enumerate(
-        [("contact", 0.0), ("energy", offset + 1.0), ("contact", 1.0), ("energy", offset + 2.0), ("linkquality", 90.0)]
+        [
+            ("contact", 1.0),
+            ("energy", offset + 1.0),
+            ("contact", float(day != OPEN)),
+            ("energy", offset + 2.0),
+            ("linkquality", 90.0),
+        ]
     ):
         at = noon + timedelta(minutes=10 * n)
         told.append(

@@ -38,7 +38,7 @@ from edge_assets.warehouse.rollups.layout import (
     read_state,
     write_state,
 )
-from edge_assets.warehouse.rollups.model import MESSAGES_DAILY, READINGS_1D, READINGS_1M
+from edge_assets.warehouse.rollups.model import DOOR_ACTIVITY, MESSAGES_DAILY, READINGS_1D, READINGS_1M
 from edge_assets.warehouse.rollups.silver import Silver, days_between, table_path, there
 from edge_assets.warehouse.rollups.work import Work, Written
 
@@ -249,11 +249,11 @@ class _Run:
         """A first build, or what a killed one has left to do, day by day."""
         silver = Silver(self._settings)
         first = date.fromisoformat(state.building_from or "")
+        work = Work(self._settings, self._opened, silver, state)
         before = _previous(self._settings, state)
-        gone = self._expired_days(silver, before)
+        gone = self._expired_days(work, before)
         days = sorted(day for day in {*silver.days(), *gone} if day >= first)
         newest = min(datetime.now(UTC), self._newest(silver))
-        work = Work(self._settings, self._opened, silver, state)
         if before and gone and first == date.min:
             work.keep_health(before)
         for number, day in enumerate(days):
@@ -273,16 +273,17 @@ class _Run:
         self._finish(done)
         return done
 
-    def _expired_days(self, silver: Silver, before: Layout | None) -> set[date]:
-        """The days of which raw rows have gone for their age and the generation before has buckets."""
+    def _expired_days(self, work: Work, before: Layout | None) -> set[date]:
+        """The days of which the generation before has rows that silver cannot give any more, as raw ones have gone."""
         found: set[date] = set()
         if before is None:
             return found
-        for rollup in (READINGS_1D, MESSAGES_DAILY):
+        for rollup in (READINGS_1D, MESSAGES_DAILY, DOOR_ACTIVITY):
             when = rollup.time if rollup.time == "day" else times.utc_day(rollup.time)
             rows = files.scan(rollup, before.files(rollup, times.EARLIEST, times.LATEST))
-            found |= {day for (day,) in self._opened.execute(f"SELECT DISTINCT {when} FROM ({rows})").fetchall()}
-        return {day for day in found if silver.expired_kinds(day)}
+            days = self._opened.execute(f"SELECT DISTINCT {when} FROM ({rows})").fetchall()
+            found |= {day for (day,) in days if work.spared_rows(rollup, day) != "false"}
+        return found
 
     def _newest(self, silver: Silver) -> datetime:
         row = self._opened.execute(f"SELECT max(event_time) FROM ({silver.all()})").fetchone()

@@ -131,7 +131,7 @@ class Work:
     def keep(self, day: date, before: Layout) -> None:
         """Take over from another generation what this day's raw rows cannot give any more."""
         for rollup in ROLLUPS:
-            if rollup is not DEVICE_HEALTH and (spared := self._spared(rollup, day)) != "false":
+            if rollup is not DEVICE_HEALTH and (spared := self.spared_rows(rollup, day)) != "false":
                 start = times.day_start(day)
                 paths = before.files(rollup, start, start + timedelta(days=1))
                 rows = f"SELECT * FROM ({files.scan(rollup, paths)}) WHERE {_within(rollup.time, day)} AND {spared}"
@@ -142,7 +142,7 @@ class Work:
         old = files.scan(DEVICE_HEALTH, [before.path(DEVICE_HEALTH, "all", "all")])
         self._rewrite(DEVICE_HEALTH, "all", "all", f"SELECT * FROM ({old})")
 
-    def _spared(self, rollup: Rollup, day: date) -> str:
+    def spared_rows(self, rollup: Rollup, day: date) -> str:
         """SQL: whether a row of this day stays as it is, because raw rows that it came from have gone."""
         kinds = self.silver.expired_kinds(day)
         if rollup is DOOR_ACTIVITY:  # it looks at the day before as well
@@ -347,7 +347,7 @@ class Work:
 
     def _beside_spared(self, rollup: Rollup, day: date, old: str, rows: str) -> str:
         """A day's new rows; where old ones have to stay, those and what is not among them."""
-        spared = self._spared(rollup, day)
+        spared = self.spared_rows(rollup, day)
         if spared == "false":
             return f"SELECT * FROM ({rows})"
         stays = f"SELECT * FROM ({old}) WHERE {_within(rollup.time, day)} AND {spared}"
