@@ -89,6 +89,8 @@ class Summary:
     """retained messages that tell a device's state"""
     room_time_us: int | None
     """the latest event time of a room's message that had come by then; None: no room spoke"""
+    slowest_topic_us: int | None
+    """of the topics with rooms' messages the earliest of such times: how far those are that lag behind"""
     room_newest_us: int | None
     """the latest of all, also of those whose clock is ahead"""
     late: int
@@ -116,6 +118,8 @@ class BatchWriter:
         self._lake = lake
         self._settings = settings
         self.note = Note()
+        self.catching_up = False
+        """whether topics differ in how far they have been read"""
         self.registry = Registry()
         self._lookup: Lookup = self._lookup_of(self.registry)
         self.room_columns: dict[str, MoreColumn] = {}
@@ -277,10 +281,12 @@ class BatchWriter:
         return summary
 
     def _watermark(self, summary: Summary) -> int | None:
-        """The watermark behind a batch; it never goes back. Nobody's clock moves it beyond ours."""
-        if summary.room_time_us is None:
+        """The watermark behind a batch; it never goes back. Nobody's clock moves it beyond ours. While there is much to
+        catch up with, it waits for the rooms that are furthest behind: one that is not would make all others late."""
+        told = summary.slowest_topic_us if self.catching_up else summary.room_time_us
+        if told is None:
             return self.note.watermark
-        reached = min(summary.room_time_us, time.time_ns() // 1000)
+        reached = min(told, time.time_ns() // 1000)
         reached -= int(self._settings.windows.watermark_seconds * 1e6)
         return max(reached, self.note.watermark or reached)
 
@@ -531,7 +537,8 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
         nested=any(row.nested for row in rows),
         rooms=sum(row.rooms for row in rows),
         states=sum(row.states for row in rows),
-        room_time_us=max((row.room_time for row in rows if row.room_time is not None), default=None),
+        room_time_us=max(reached.values(), default=None),
+        slowest_topic_us=min(reached.values(), default=None),
         room_newest_us=max((row.room_newest for row in rows if row.room_newest is not None), default=None),
         late=sum(row.late for row in rows),
         odd=sum(row.odd for row in rows),

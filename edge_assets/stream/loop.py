@@ -181,6 +181,7 @@ class _Writer:
     def _write(self, begin: Begin, frame: DataFrame) -> bool:
         """Write a batch; False where what was read is not of the logs that it seems to be of."""
         records = source.records(frame, begin.log_ids)
+        self.batches.catching_up = self.reading.catching_up
         summary = self.batches.write(records, begin.expected, partial(self.reading.confirm, begin))
         if summary is None:
             return False

@@ -47,6 +47,11 @@ class Reading:
         self.replaced = False
         """a topic is another log than it was when the query began: what the query reads counts no more"""
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether more is unread than one batch takes, so that topics may differ in how far they are."""
+        return self._plan.catching_up
+
     def begin(self, positions: Mapping[Place, int]) -> Begin:
         """Where to begin: all topics as they are now, at these positions. Raises `LogError`."""
         wanted = kafka_log.read_topics(self._settings)

@@ -50,9 +50,13 @@ class Closing:
         if self._batches.note.watermark is not None:
             self._reached = self._batches.note.watermark, self._batches.note.batch
 
+    @property
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._heard > self._settings.idle_seconds
+
     def step(self) -> None:
         """One step forward of each table, and backward where it is time to."""
-        if time.monotonic() - self._heard > self._settings.idle_seconds:
+        if self._is_silent:
             self._follow_the_clock()
         if self._reached is None:
             return
@@ -98,8 +102,8 @@ class Closing:
     def _follow_the_clock(self) -> None:
         """No room has spoken for long. Between two batches, so that what the next brings is late, and known to be."""
         with self._turn:
+            if not self._is_silent or self._batches.catching_up or self._batches.note.watermark is None:
+                return  # a batch was under way, or much is unread: rooms may have spoken that were not heard yet
             self._heard = time.monotonic()  # in so many seconds again
-            if self._batches.note.watermark is None:
-                return
             self._batches.raise_watermark(int((time.time() - self._settings.idle_seconds) * 1e6))
             self._reached = self._batches.note.watermark or 0, self._batches.note.batch
