@@ -518,6 +518,10 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
     )
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
     rows = groups.agg(*map(F.expr, aggregates)).collect()
+    reached: dict[str, int] = {}
+    for row in rows:
+        if row.room_time is not None:
+            reached[row.kafka_topic] = max(reached.get(row.kafka_topic, row.room_time), row.room_time)
     outcomes: dict[str, int] = {}
     firsts: dict[Place, int] = {}
     ends: dict[Place, int] = {}
