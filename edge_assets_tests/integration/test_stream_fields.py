@@ -21,7 +21,7 @@ from edge_assets_tests.decoding_rig import frame_of, record
 from edge_assets_tests.integration.test_stream_writer import DEVICES
 from edge_assets_tests.stream_rig import Log, records, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(600)]
 
 LAB, HALL = "building/lab/telemetry", "annex/hall/telemetry"
 CO2 = {"type": "numeric", "property": "co2", "unit": "ppm"}

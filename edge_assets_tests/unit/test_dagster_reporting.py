@@ -287,4 +287,5 @@ def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.
     selection = dg.AssetSelection.checks(*wanted)
     result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
     verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    assert verdicts == {"few_dead_letters": True, "nothing_dropped": False, "caught_up": True, "plausible": True}
+    passing = ("few_dead_letters", "caught_up", "plausible", "fields_known")
+    assert verdicts == {"nothing_dropped": False, **dict.fromkeys(passing, True)}
