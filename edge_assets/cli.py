@@ -1,7 +1,8 @@
 """`edge`: the commands. Each does one thing of another module; what is slow to import is imported where it is used.
 
 Exit codes are a contract: 0 done, 1 a check failed or an error without a code of its own, and those of
-`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history).
+`edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history,
+10 disk full).
 """
 
 from __future__ import annotations
@@ -293,17 +294,146 @@ def redrive(
     print(_json(request(_settings(profile), reason=reason)))
 
 
+rooms_app = typer.Typer(
+    no_args_is_help=True,
+    help="What people know of rooms and no sensor says: name, floor, kind. It stands beside each window from the next "
+    "one on, without a restart; `edge reprocess --table gold` brings it to those that are written.",
+)
+app.add_typer(rooms_app, name="rooms")
+
+
+@rooms_app.command("list")
+def rooms_list(as_json: Json = False, profile: Profile = None) -> None:
+    """List the rooms that are described."""
+    from dataclasses import asdict
+
+    from edge_assets import rooms
+
+    known = [asdict(room) for room in rooms.known(_settings(profile))]
+    if as_json:
+        print(_json(known))
+    for room in [] if as_json else known:
+        print("  ".join(f"{room[name] or '-':20}" for name in room).rstrip())
+    if not known and not as_json:
+        print("no room is described yet: edge rooms set ROOM --name … --floor … --type …")
+
+
+@rooms_app.command("set")
+def rooms_set(
+    room_id: Annotated[
+        str, typer.Argument(metavar="ROOM", help="the room, as its topic says: building/<room>/telemetry")
+    ],
+    name: Annotated[str | None, typer.Option(help="its name for people")] = None,
+    floor: Annotated[str | None, typer.Option(help="its floor")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="what kind of room it is: office, kitchen …")] = None,
+    profile: Profile = None,
+) -> None:
+    """Describe a room. What is not named stays as it is; an empty text ("") takes a word back."""
+    from edge_assets import rooms
+
+    if name is None and floor is None and kind is None:
+        raise typer.BadParameter("nothing is said of the room: give --name, --floor or --type")
+    room = rooms.describe(_settings(profile), room_id, room_name=name, floor=floor, room_type=kind)
+    told = (f"name {room.room_name!r}", f"floor {room.floor!r}", f"type {room.room_type!r}")
+    print(f"{room.room_id}: {', '.join(told)}")
+
+
+@rooms_app.command("forget")
+def rooms_forget(
+    room_id: Annotated[str, typer.Argument(metavar="ROOM", help="the room, as its topic says")], profile: Profile = None
+) -> None:
+    """Take back what was said of a room; its messages and windows stay. Exit codes: 0 done, 1 nothing was said."""
+    from edge_assets import rooms
+
+    if not rooms.forget(_settings(profile), room_id):
+        print(f"nothing is said of {room_id!r}; `edge rooms list` lists the rooms that are described", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"{room_id}: forgotten")
+
+
+@app.command()
+def reprocess(
+    begin: Annotated[str, typer.Option("--from", help="received from then on: 2026-03-01, 2026-03-01T12:00, 2h, 1d")],
+    end: Annotated[str | None, typer.Option("--to", help="and before then; left out: until now")] = None,
+    table: Annotated[
+        str, typer.Option(help="silver (all of it), one table of silver, gold.NAME, or, with --from-log, bronze")
+    ] = "silver",
+    from_log: Annotated[
+        bool, typer.Option("--from-log", help="read the records themselves again from what Kafka still has")
+    ] = False,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Recompute tables from bronze with today's decoder and settings, while the stream goes on. Times are UTC.
+
+    The stream writer does it in steps; what is right already is not written, and twice changes nothing. Ctrl-C ends
+    the waiting, not the work. Exit codes: 0 done, 5 the writer does not run, 8 it cannot be done (the line says why).
+    """
+    from edge_assets.platform.console import Console
+    from edge_assets.stream import asking
+
+    settings = _settings(profile)
+    console = Console(settings.home / "logs" / "reprocess.log", sys.stderr)
+    done = asking.reprocess(settings, begin, end, table, from_log, console.progress)
+    print(_json(done)) if as_json else console.say(asking.said(done))
+
+
+@app.command()
+def rollback(
+    table: Annotated[str, typer.Argument(help="a table of silver")],
+    version: Annotated[int, typer.Argument(min=0, help="one of those that `edge history TABLE` lists")],
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """Take a table of silver back to a version; records that came later are derived again. The stream writer does it.
+
+    Exit codes: 0 done, 5 the writer does not run, 8 it cannot be done (the line says why).
+    """
+    from edge_assets.platform.console import Console
+    from edge_assets.stream import asking
+
+    settings = _settings(profile)
+    console = Console(settings.home / "logs" / "reprocess.log", sys.stderr)
+    done = asking.rollback(settings, table, version, console.progress)
+    print(_json(done)) if as_json else console.say(asking.said(done))
+
+
+@app.command()
+def history(
+    table: Annotated[str, typer.Argument(help="a table of the lake: silver.readings")],
+    limit: Annotated[int, typer.Option(min=1, help="so many versions, the newest ones")] = 20,
+    as_json: Json = False,
+    profile: Profile = None,
+) -> None:
+    """List a table's versions, newest first: when, by what, how many rows. Works whether the platform is up or not.
+
+    A version can be asked for in `edge sql`: "FROM silver.readings AT (VERSION => 12)".
+    """
+    from edge_assets.warehouse.history import history as look
+    from edge_assets.warehouse.history import shown
+
+    found = look(_settings(profile), table, limit)
+    print(_json([version.as_dict() for version in found]) if as_json else shown(found))
+
+
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="bridge, stream, latency, writes, footprint, start, query or rollup")],
+    name: Annotated[
+        str,
+        typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup, anomalies"),
+    ],
     seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
+    messages: Annotated[int | None, typer.Option(min=1, help="how long a backlog is drained; left out: a day")] = None,
+    series: Annotated[Path | None, typer.Option(help="for anomalies: a labelled CSV of timestamp and value")] = None,
+    windows: Annotated[Path | None, typer.Option(help="its labels, as the Numenta benchmark has them (JSON)")] = None,
     as_json: Json = False,
     profile: Profile = None,
 ) -> None:
     """Measure, beside a reference of the same run. Makes a platform of its own where it needs one."""
     from edge_assets.bench import run
 
-    found = run(name, _settings(profile), seconds)
+    options = {"seconds": seconds, "messages": messages, "series": series, "windows": windows}
+    found = run(name, _settings(profile), **options)
     print(_json(found) if as_json else "\n".join(_figures(found)))
 
 

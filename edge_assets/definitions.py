@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from edge_assets.defs import assets, checks, housekeeping, rollups, sensors, services
+from edge_assets.defs import (
+    anomalies,
+    assets,
+    checks,
+    gold,
+    housekeeping,
+    lake_care,
+    reprocessing,
+    rollups,
+    sensors,
+    services,
+)
 from edge_assets.settings import Settings, load_settings
 
 
@@ -19,14 +30,36 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     wanted = services.services(settings) if held is None else held
     pairs = [(service, services.service_job(service, settings)) for service in wanted]
     verify_job, verify_schedule = checks.complete_job()
-    rollup_job, rollup_schedule = rollups.rollup_job(settings)
+    found = [anomalies.anomaly_asset(settings)] if settings.anomalies.enabled else []
+    rollup_job, rollup_schedule = rollups.rollup_job(settings, also=[asset.key for asset in found])
     compare_job, compare_schedule = rollups.rollup_check_job()
+    gold_job, gold_schedule = gold.check_gold_job(settings)
+    care = lake_care.care_jobs(settings)
     return dg.Definitions(
-        assets=[*assets.asset_specs(settings), rollups.rollup_assets(settings)],
-        asset_checks=[*checks.asset_checks(settings), rollups.rollup_check(settings)],
-        jobs=[*(job for _, job in pairs), verify_job, rollup_job, compare_job, housekeeping.housekeeping],
+        assets=[
+            *assets.asset_specs(settings),
+            *gold.gold_specs(settings),
+            rollups.rollup_assets(settings),
+            *found,
+            reprocessing.reprocessed_days(settings),
+            *lake_care.care_assets(settings),
+        ],
+        asset_checks=[
+            *checks.asset_checks(settings),
+            *gold.gold_checks(settings),
+            rollups.rollup_check(settings),
+            lake_care.tidiness_checks(settings),
+        ],
+        jobs=[
+            *(job for _, job in pairs),
+            *(verify_job, gold_job, rollup_job, compare_job, reprocessing.reprocess_job(), housekeeping.housekeeping),
+            *(job for job, _ in care),
+        ],
         sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
-        schedules=[verify_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily],
+        schedules=[
+            *(verify_schedule, gold_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily),
+            *(schedule for _, schedule in care),
+        ],
     )
 
 

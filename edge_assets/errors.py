@@ -4,7 +4,8 @@
     ├── SettingsError         a setting is unknown, missing or not of its type
     ├── PlatformError         a part (Java, broker, log, Dagster) cannot be had or does not start
     │   ├── AlreadyRunning    another process holds the lock of this home or service
-    │   └── NotRunning        the command needs the platform up
+    │   ├── NotRunning        the command needs the platform up
+    │   └── DiskFull          there is too little space to go on writing
     ├── DownloadError         a file cannot be fetched, or is not what its checksum says
     ├── LogError              Kafka refuses or is away
     ├── LakeError             a table cannot be read or is not what the contract says
@@ -33,6 +34,10 @@ class AlreadyRunning(PlatformError):
 
 class NotRunning(PlatformError):
     exit_code = 5
+
+
+class DiskFull(PlatformError):
+    exit_code = 10
 
 
 class DownloadError(EdgeError):

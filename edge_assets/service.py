@@ -10,8 +10,10 @@ second). The lock is the proof of life: the kernel drops it with the process, ho
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import threading
 import time
@@ -28,6 +30,9 @@ Report = Callable[[Mapping[str, Any]], None]
 Loop = Callable[[Settings, threading.Event, Report], None]
 
 STATUS_SECONDS = 1.0
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+log = logging.getLogger(__name__)
 
 
 def lock_path(settings: Settings, service: str) -> Path:
@@ -95,37 +100,52 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a small JSON file so that a reader sees the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(value, default=str, indent=1))
-    aside.replace(path)
+    try:
+        aside.write_text(json.dumps(value, default=str, indent=1))
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # half of it, on a full disk
+        raise
 
 
 def run_service(name: str, loop: Loop, settings: Settings, stop: threading.Event) -> None:
-    """Run a loop under its lock, with its status file. Errors of the loop pass through."""
+    """Run a loop under its lock, with its status file. Errors of the loop pass through; the status keeps the last one's
+    first line as `problem`. A status that cannot be written for want of space ends no service."""
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     counters: dict[str, Any] = {}
     written = 0.0
+    silenced = False
 
     def report(news: Mapping[str, Any], final: bool = False) -> None:
-        nonlocal written
+        nonlocal written, silenced
         counters.update(news)
         now = time.monotonic()
         if final or now - written >= STATUS_SECONDS:
             written = now
-            write_json(
-                status_path(settings, name),
-                {
-                    "service": name,
-                    "pid": os.getpid(),
-                    "state": "stopped" if final else "running",
-                    "started_at": started,
-                    "updated_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    **counters,
-                },
-            )
+            status = {
+                "service": name,
+                "pid": os.getpid(),
+                "state": "stopped" if final else "running",
+                "started_at": started,
+                "updated_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            }
+            try:
+                write_json(status_path(settings, name), {**status, **counters})
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                if not silenced:
+                    log.error("the status of %s cannot be written: %s; it works on", name, error.strerror)
+                silenced = True
+            else:
+                silenced = False
 
     with service_lock(settings, name):
         report({})
         try:
             loop(settings, stop, report)
+        except Exception as error:
+            counters["problem"] = (str(error) or repr(error)).splitlines()[0]
+            raise
         finally:
             report({}, final=True)

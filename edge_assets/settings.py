@@ -119,6 +119,11 @@ class KafkaSettings(Section):
     partitions: int = Field(default=1, ge=1, description="partitions of a topic that the platform creates")
     replication: int = Field(default=1, ge=1, description="copies of each partition; more than 1 needs your own Kafka")
     retention_hours: int = Field(default=168, description="how long the log keeps a record")
+    retention_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        description="and how much of each partition, in bytes; -1: as much as comes. An outage of the lake is survived "
+        "for as long as both hold it (1 GiB: a week at 5 messages of 350 bytes a second)",
+    )
     max_message_bytes: int = Field(default=1_000_000, description="the log's limit for one record")
     flush_ms: int = Field(
         default=1_000,
@@ -189,7 +194,13 @@ class StreamSettings(Section):
         default=10.0, ge=0, description="a batch each so many seconds; less is fresher and writes more"
     )
     max_records_per_batch: int = Field(
-        default=100_000, ge=1, description="bounds a batch when there is much to catch up"
+        default=100_000,
+        ge=1,
+        description="bounds a batch when there is much to catch up: a larger one catches up sooner, takes more memory, "
+        "and lets live readings wait longer meanwhile",
+    )
+    reprocess_offsets: int = Field(
+        default=25_000, ge=1, description="a step of `edge reprocess`; live readings wait while one is done"
     )
     base_topics: tuple[str, ...] = Field(default=("zigbee2mqtt",), description="base topics decoded as Zigbee2MQTT")
     event_time_past_hours: float = Field(
@@ -204,8 +215,134 @@ class StreamSettings(Section):
         "ones are refused and counted",
     )
     fsync: bool = Field(default=True, description="force the lake's files to the disk at each commit")
-    compact_minutes: float = Field(default=60, description="how often small files are joined; 0: never")
+    min_free_mb: int = Field(
+        default=200,
+        ge=0,
+        description="with less free space the stream writer stops, and leaves the rest to the log and to Dagster; it "
+        "goes on by itself when there is a quarter more",
+    )
+    compact_minutes: float = Field(
+        default=180,
+        description="Dagster asks for maintenance each hour; when nobody has asked for so long, the stream writer does "
+        "it by itself; 0: never, and small files are joined on request only",
+    )
+    join_mb: int = Field(
+        default=32, ge=1, description="so much of a table's small files is joined in one go, while batches wait"
+    )
+    join_files: int = Field(default=250, ge=8, description="or so many of them, whichever comes first")
     vacuum_hours: float = Field(default=24, description="how long files that were replaced stay readable")
+    most_files_a_day: int = Field(
+        default=1_000, ge=1, description="a check fails where a day of a table lies in more files than this"
+    )
+    longest_log: int = Field(
+        default=200,
+        ge=1,
+        description="a check fails where a table's log has more commits than this since a checkpoint",
+    )
+
+
+class RetentionRule(Section):
+    """How long readings are kept that match. The first rule that matches a reading counts."""
+
+    device: str = Field(default="*", description="device_id or device_name; `*` stands for any signs, `?` for one")
+    measurement: str = Field(
+        default="*", description="the measurement, in the same way; raw messages of rooms hold all and match `*` alone"
+    )
+    raw_days: int | None = Field(default=None, ge=2, description="days of silver.readings and silver.room_telemetry")
+    minutes_days: int | None = Field(default=None, ge=2, description="days of readings_1m, by whole months")
+
+
+class RetentionSettings(Section):
+    """How long tables keep their rows, counted from the UTC day on which they were received. What is not named stays
+    for ever, and so do hours, days and what else is rolled up."""
+
+    bronze_days: int = Field(
+        default=30,
+        ge=0,
+        description="0: for ever; of bronze.events and bronze.dead_letters, which are redriven from it: so far back "
+        "can silver be recomputed, and `edge verify` prove",
+    )
+    readings: tuple[RetentionRule, ...] = Field(
+        default=(), description="of readings, by device and measurement; the first rule that matches counts"
+    )
+    tables: dict[str, int] = Field(
+        default_factory=dict, description='of other tables, for example `{"silver.device_states": 365}`'
+    )
+
+    @field_validator("bronze_days")
+    @classmethod
+    def _whole_days(cls, days: int) -> int:
+        if days == 1:
+            raise ValueError("must be 0, or 2 at least: a day is closed before it goes")
+        return days
+
+    @field_validator("tables")
+    @classmethod
+    def _have_days(cls, tables: dict[str, int]) -> dict[str, int]:
+        for name, days in tables.items():
+            own = {"silver.readings": "readings", "silver.room_telemetry": "readings", "silver.devices": None}
+            if name in own or not re.fullmatch(r"(silver|gold)\.\w+", name):
+                instead = own.get(name, "bronze_days" if name.startswith("bronze.") else None)
+                raise ValueError(f"{name} has no days of its own" + (f": see retention.{instead}" if instead else ""))
+            if days < 2:
+                raise ValueError(f"{name}: 2 days at least")
+        return tables
+
+
+class Window(Section):
+    """One table of windows over the rooms' messages: `gold.<name>`."""
+
+    name: str = Field(description="the table's name in gold", pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    size_seconds: int = Field(ge=1, le=86_400, description="how long a window is")
+    slide_seconds: int | None = Field(
+        default=None, ge=1, description="a window begins each so many seconds; null: each as one ends (tumbling)"
+    )
+    publish: bool = Field(default=False, description="hand each window to Kafka too: `telemetry.<room>.downsampled`")
+
+    @model_validator(mode="after")
+    def _slides_through(self) -> Window:
+        if self.size_seconds % self.step_seconds:
+            raise ValueError(f"{self.name}: size_seconds must be a multiple of slide_seconds")
+        return self
+
+    @property
+    def step_seconds(self) -> int:
+        """From one window's begin to the next one's."""
+        return self.slide_seconds or self.size_seconds
+
+
+class WindowSettings(Section):
+    tables: tuple[Window, ...] = Field(
+        default=(
+            Window(name="telemetry_5s_agg", size_seconds=10, slide_seconds=5, publish=True),
+            Window(name="telemetry_1m_agg", size_seconds=60),
+            Window(name="telemetry_5m_agg", size_seconds=300),
+        ),
+        description="the tables of windows over rooms: name, size, slide, and whether Kafka gets them too",
+    )
+    watermark_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="a window is closed when a message so much later than its end has come; what comes behind that is "
+        "late, and corrects the window",
+    )
+    idle_seconds: float = Field(
+        default=60, gt=0, description="when no room has spoken for so long, the clock closes the last windows"
+    )
+    session_gap_seconds: int = Field(
+        default=600, ge=1, description="an occupancy session ends when nobody was seen in the room for so long"
+    )
+    repair_minutes: float = Field(
+        default=5, gt=0, description="how often windows that late messages belong to are computed again"
+    )
+
+    @field_validator("tables")
+    @classmethod
+    def _names_differ(cls, tables: tuple[Window, ...]) -> tuple[Window, ...]:
+        names = [table.name for table in tables]
+        if taken := {name for name in names if names.count(name) > 1 or name in ("sessions", "anomalies")}:
+            raise ValueError(f"the name {min(taken)!r} is taken")
+        return tables
 
 
 class RollupSettings(Section):
@@ -234,6 +371,13 @@ class RollupSettings(Section):
         if 60 % minutes:
             raise ValueError("must divide an hour: 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60")
         return minutes
+
+
+class AnomalySettings(Section):
+    enabled: bool = Field(default=True, description="look for anomalies after each update of the rollups")
+    wait_minutes: int = Field(
+        default=5, ge=0, description="so long after its end a minute waits for late readings before it is scored, once"
+    )
 
 
 class LakeSettings(Section):
@@ -303,7 +447,10 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     lake: LakeSettings = LakeSettings()
     s3: S3Settings = S3Settings()
+    windows: WindowSettings = WindowSettings()
     rollups: RollupSettings = RollupSettings()
+    retention: RetentionSettings = RetentionSettings()
+    anomalies: AnomalySettings = AnomalySettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 

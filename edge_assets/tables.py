@@ -7,6 +7,10 @@ are Spark SQL's. All times are UTC. `date` is the partition column of every tabl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_assets.settings import Settings, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,122 @@ DEVICES = Table(
     partitioned_by=(),
 )
 
+ROOM = (
+    Column("room_id", "string", "the room, as its topic says"),
+    Column("room_name", "string", "its name (`edge rooms`); null: nobody has said"),
+    Column("floor", "string", "its floor (`edge rooms`)"),
+    Column("room_type", "string", "what kind of room it is (`edge rooms`)"),
+)
+
+WINDOW_DATE = Column("date", "date", "UTC day of the begin")
+
+WINDOW = (
+    Column("window_start", "timestamp", "begin of the window, which belongs to it; event time"),
+    Column("window_end", "timestamp", "end of the window, which does not"),
+    *ROOM,
+    Column("avg_temperature", "double", "mean temperature, °C"),
+    Column("min_temperature", "double", "lowest temperature, °C"),
+    Column("max_temperature", "double", "highest temperature, °C"),
+    Column("avg_humidity", "double", "mean relative humidity, %"),
+    Column("min_humidity", "double", "lowest relative humidity, %"),
+    Column("max_humidity", "double", "highest relative humidity, %"),
+    Column("avg_co2", "double", "mean carbon dioxide, ppm"),
+    Column("max_co2", "double", "highest carbon dioxide, ppm"),
+    Column("avg_light", "double", "mean illuminance, lx"),
+    Column("max_occupancy", "bigint", "most people at once"),
+    Column("motion_events", "bigint", "messages that saw something move"),
+    Column("avg_energy", "double", "mean of the energy counter, kWh"),
+    Column("avg_air_quality", "double", "mean air quality index; less is better"),
+    Column("min_air_quality", "double", "lowest (best) air quality index"),
+    WINDOW_DATE,
+)
+
+
+FIGURES = {
+    "avg_temperature": "avg(temperature)",
+    "min_temperature": "min(temperature)",
+    "max_temperature": "max(temperature)",
+    "avg_humidity": "avg(humidity)",
+    "min_humidity": "min(humidity)",
+    "max_humidity": "max(humidity)",
+    "avg_co2": "avg(co2_ppm)",
+    "max_co2": "max(co2_ppm)",
+    "avg_light": "avg(light_lux)",
+    "max_occupancy": "max(occupancy_count)",
+    "motion_events": "count_if(motion_detected)",
+    "avg_energy": "avg(energy_kwh)",
+    "avg_air_quality": "avg(air_quality_index)",
+    "min_air_quality": "min(air_quality_index)",
+}
+"""column of a window → what it is over the window's messages, in the SQL of Spark and of DuckDB"""
+
+
+def window_table(window: Window) -> Table:
+    """The table of one kind of window over rooms."""
+    sliding = f" sliding by {window.step_seconds} s" if window.step_seconds < window.size_seconds else ""
+    return Table("gold", window.name, f"one room in one window of {window.size_seconds} s{sliding}", WINDOW)
+
+
+SESSIONS = Table(
+    "gold",
+    "sessions",
+    "one stay of people in a room: messages that see somebody, no gap between them longer than the setting",
+    (
+        Column("session_start", "timestamp", "first message that saw somebody; event time"),
+        Column("session_end", "timestamp", "last one"),
+        *ROOM,
+        Column("peak_occupancy", "bigint", "most people at once"),
+        Column("avg_co2", "double", "mean carbon dioxide of its messages, ppm"),
+        Column("messages", "bigint", "messages that saw somebody"),
+        WINDOW_DATE,
+    ),
+)
+
+
+def gold_tables(settings: Settings) -> tuple[Table, ...]:
+    """The tables that the stream writer computes from silver: windows as the settings want them, and sessions."""
+    return (*map(window_table, settings.windows.tables), SESSIONS)
+
+
+ANOMALIES = Table(
+    "gold",
+    "anomalies",
+    "one event in which one measurement of one device or room was unlike its own past",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("kind", "string", "device or room"),
+        Column("device_id", "string", "the device's address or the room's identifier"),
+        Column("device_name", "string", "its name then"),
+        Column("measurement", "string", "what was measured"),
+        Column("unit", "string", "unit of value, expected and tolerance"),
+        Column(
+            "type",
+            "string",
+            "spike (a minute unlike the minutes before), level_shift (an hour unlike this hour of other days) or "
+            "drift (a day unlike the days before)",
+        ),
+        Column("window_start", "timestamp", "where the minute, hour or day begins that was first too far (UTC)"),
+        Column("window_end", "timestamp", "where it ends"),
+        Column("value", "double", "of a spike the minute's furthest value, else the mean of the hour or day"),
+        Column("expected", "double", "what its own past let expect"),
+        Column("tolerance", "double", "how far from expected it might have been"),
+        Column("score", "double", "how many times as far it was; above 1"),
+        Column("detected_at", "timestamp", "when it was found"),
+        Column("date", "date", "UTC day of window_start"),
+    ),
+    partitioned_by=(),
+)
+"""The one table of the lake that the stream writer does not write: its committer is edge_assets.anomalies."""
+
+
+def all_tables(settings: Settings) -> tuple[Table, ...]:
+    """The tables of the lake."""
+    return (*TABLES, *gold_tables(settings), ANOMALIES)
+
+
 TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICE_STATES, DEVICES)
+
+RECOMPUTED = (READINGS, ROOM_TELEMETRY, DEVICE_STATES)
+"""the tables of silver that can be recomputed from `bronze.events`, each by its name"""
 
 OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")

@@ -56,10 +56,11 @@ class Log:
 
 
 @contextmanager
-def writer(settings: Settings, trigger: float = 0.2) -> Iterator[subprocess.Popen]:
+def writer(settings: Settings, trigger: float = 0.2, log: Path | None = None) -> Iterator[subprocess.Popen]:
+    """`log`: what it says; by default `writer.log` in its home."""
     environment = {**os.environ, **settings.environment(), "EDGE_STREAM__TRIGGER_SECONDS": str(trigger)}
     settings.home.mkdir(parents=True, exist_ok=True)
-    output = (settings.home / "writer.log").open("a")
+    output = (log or settings.home / "writer.log").open("a")
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_assets.stream"], env=environment, stdout=output, stderr=output
     )

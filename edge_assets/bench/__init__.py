@@ -13,19 +13,18 @@ from typing import Any
 from edge_assets.errors import SettingsError
 from edge_assets.settings import Settings
 
-NAMES = ("bridge", "stream", "latency", "writes", "footprint", "start", "query", "rollup")
+NAMES = ("bridge", "stream", "backlog", "latency", "writes", "footprint", "start", "query", "rollup", "anomalies")
 
 
-def run(name: str, settings: Settings, seconds: float | None = None) -> dict[str, Any]:
-    """Run the bench of that name, for so many `seconds` where it goes on for a time. Raises `SettingsError`."""
+def run(name: str, settings: Settings, **options: Any) -> dict[str, Any]:
+    """Run the bench of that name, with the options that are not None. Raises `SettingsError`, also for one that it does
+    not have."""
     if name not in NAMES or find_spec(f"{__name__}.{name}") is None:
         there = ", ".join(known for known in NAMES if find_spec(f"{__name__}.{known}"))
         raise SettingsError(f"no bench named {name!r}; there are: {there}")
     bench = import_module(f"{__name__}.{name}").run
-    if seconds is None:
-        found: dict[str, Any] = bench(settings)
-    elif "seconds" in signature(bench).parameters:
-        found = bench(settings, seconds=seconds)
-    else:
-        raise SettingsError(f"the bench {name!r} ends by itself: leave --seconds out")
+    given = {option: value for option, value in options.items() if value is not None}
+    if unknown := given.keys() - signature(bench).parameters:
+        raise SettingsError(f"the bench {name!r} has no use for --{min(unknown)}: leave it out")
+    found: dict[str, Any] = bench(settings, **given)
     return found

@@ -172,18 +172,19 @@ class Writer:
 def _measure_reference(settings: Settings, topic: str, payloads: int) -> dict[str, Any]:
     """What the same work costs in a plain loop: consume, json.loads, two Delta tables by deltalake, no checks."""
     begun = time.monotonic()
-    written = _reference_loop(settings, topic, payloads, settings.home / "reference")
+    written = reference_loop(settings, [topic], payloads, settings.home / "reference")
     return {"payloads_per_second": round(written / (time.monotonic() - begun))}
 
 
-def _reference_loop(settings: Settings, topic: str, payloads: int, folder: Path, batch: int = 50_000) -> int:
+def reference_loop(settings: Settings, topics: list[str], payloads: int, folder: Path, batch: int = 50_000) -> int:
+    """Read so many JSON payloads, and write them and their properties to two tables. Returns how many they were."""
     import pyarrow as pa
     from confluent_kafka import Consumer
     from deltalake import write_deltalake
 
     options = {"group.id": "reference", "auto.offset.reset": "earliest", "enable.auto.commit": False}
     consumer = Consumer({**kafka_log.client_options(settings), **options})
-    consumer.subscribe([topic])
+    consumer.subscribe(topics)
     seen = 0
     while seen < payloads:
         messages = consumer.consume(batch, timeout=5)

@@ -182,16 +182,24 @@ def _log_metadata(settings: Settings) -> dict[str, Any]:
 
 
 def _table(settings: Settings, table: Table) -> dg.AssetSpec:
-    sources = TABLE_SOURCES[table.full_name]
+    sources = [table_key(name) for name in TABLE_SOURCES[table.full_name]]
     from_log = [topic_key(name) for name in (*topics(settings), settings.bridge.dead_letter_topic)]
+    words, freshness = TABLE_WORDS[table.full_name], _table_freshness(settings, table)
+    return table_spec(settings, table, words, sources or from_log, freshness)
+
+
+def table_spec(
+    settings: Settings, table: Table, words: str, sources: Sequence[dg.AssetKey], freshness: dg.FreshnessPolicy
+) -> dg.AssetSpec:
+    """A table of the lake that the stream writer writes."""
     return dg.AssetSpec(
         table_key(table.full_name),
-        deps=[table_key(name) for name in sources] or from_log,
+        deps=sources,
         group_name=table.layer,
-        description=f"{TABLE_WORDS[table.full_name]}\n\nOne row is {table.row}.",
+        description=f"{words}\n\nOne row is {table.row}.",
         kinds={"delta", "spark"},
         owners=[owner(settings)],
-        freshness_policy=_table_freshness(settings, table),
+        freshness_policy=freshness,
         metadata={
             "dagster/uri": str(settings.lake_path / table.layer / table.name),
             "dagster/table_name": table.full_name,

@@ -3,10 +3,13 @@
 | check | asset | looks at | when |
 |---|---|---|---|
 | `complete` | bronze.events | the tables against the log (`edge verify`) | every 6 hours, by a job: it needs DuckDB |
+| `nothing_expired` | bronze.events | what the stream writer found expired | every 10 minutes, without a run |
+| `disk_space` | bronze.events | the disks of home and lake | every 10 minutes, without a run |
 | `few_dead_letters` | bronze.dead_letters | the stream writer's counters | every 10 minutes, without a run |
 | `nothing_dropped` | broker/mqtt | the bridge's counters | every 10 minutes, without a run |
 | `caught_up` | silver.readings | how far the stream writer is behind the log | every 10 minutes, without a run |
 | `plausible` | silver.readings | the stream writer's counters | every 10 minutes, without a run |
+| `few_files`, `short_log` | each table | its files and its log (`edge_assets.defs.lake_care`) | each hour, by a job |
 | `fields_known` | silver.room_telemetry | the stream writer's counters | every 10 minutes, without a run |
 
 The cheap ones only compare two small status files (`edge_assets.service`) with what they said before, which is kept
@@ -32,9 +35,11 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.defs.assets import BROKER, table_key
+from edge_assets.platform import disk
 from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
-from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY
+from edge_assets.stream.losses import NEXT_STEP
+from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, TABLES
 
 EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
 READINGS_KEY = table_key(READINGS.full_name)
@@ -59,6 +64,9 @@ IMPLAUSIBLE_COUNT = 10
 
 LOOKED_AT = "looked at"
 
+LOW_SPACE = 5
+"""with less than so many times the stream writer's reserve free, somebody should make room"""
+
 DROP_SECONDS = 24 * 3600.0
 """a drop stays visible for this time: it is a loss, and nothing mends it"""
 
@@ -81,6 +89,16 @@ class Sample:
     """records of the log that the tables do not hold yet"""
     read_at: float | None = None
     """when the stream writer last looked at the log; None: not since the platform's start"""
+    lost: int = 0
+    """records that expired before they were read, since the lake began"""
+    lost_at: float | None = None
+    """when the newest of them were found"""
+    lost_ranges: tuple[str, ...] = ()
+    """the newest of them, in words"""
+    free_mb: int = 0
+    """of the fuller one of the disks of home and lake"""
+    reserve_mb: int = 0
+    """below it the stream writer stops"""
     beyond: int = 0
     """fields of rooms for which there is no column"""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +118,7 @@ class Verdict:
 def take_sample(settings: Settings, now: float | None = None) -> Sample:
     """The counters as the services' status files have them."""
     stream = read_status(settings, "stream_writer")
-    tables, written, progress = (stream.get(name) or {} for name in ("tables", "written", "progress"))
+    tables, written, progress, lost = (stream.get(name) or {} for name in ("tables", "written", "progress", "lost"))
     return Sample(
         time.time() if now is None else now,
         records=int((tables.get(BRONZE_EVENTS.full_name) or {}).get("rows") or 0),
@@ -110,6 +128,11 @@ def take_sample(settings: Settings, now: float | None = None) -> Sample:
         implausible=int(written.get("implausible") or 0),
         lag=int(progress.get("lag") or 0),
         read_at=datetime.fromisoformat(progress["at"]).timestamp() if progress.get("at") else None,
+        lost=int(lost.get("records") or 0),
+        lost_at=lost.get("found_at"),
+        lost_ranges=tuple(lost.get("ranges") or ()),
+        free_mb=min(space.free_mb for space in disk.spaces(settings)),
+        reserve_mb=settings.stream.min_free_mb,
         beyond=int(written.get("beyond") or 0),
         columns={name: about["since"] for name, about in more_columns(tables).items()},
     )
@@ -158,6 +181,30 @@ def judge_drops(samples: Sequence[Sample]) -> Verdict:
     if dropped:
         words += ": its queue for the bridge was full (EDGE_MQTT__QUEUE_MAX_MESSAGES, EDGE_MQTT__QUEUE_MAX_BYTES)"
     return Verdict(not dropped, words, {"messages dropped": dropped}, dg.AssetCheckSeverity.ERROR)
+
+
+def judge_expired(samples: Sequence[Sample]) -> Verdict:
+    """Nothing may have expired in the log before it was read, in the last day. At least one sample."""
+    now = samples[-1]
+    recent = now.lost_at is not None and now.at - now.lost_at < DROP_SECONDS
+    words = f"{now.lost:,} records have expired in the log before they were read, since the tables began"
+    if recent:
+        words += f"; the newest: {'; '.join(now.lost_ranges)}. {NEXT_STEP[0].upper()}{NEXT_STEP[1:]}"
+    return Verdict(not recent, words, {"records expired": now.lost}, dg.AssetCheckSeverity.ERROR)
+
+
+def judge_disk(samples: Sequence[Sample]) -> Verdict:
+    """More is free than the stream writer needs to go on, by far. At least one sample."""
+    now = samples[-1]
+    figures = {"MB free": now.free_mb, "reserve, MB": now.reserve_mb}
+    words = f"{now.free_mb:,} MB are free"
+    step = "make room: delete what is not the platform's, or lower EDGE_KAFKA__RETENTION_HOURS"
+    if now.free_mb < now.reserve_mb * disk.RESUME:
+        words += f"; below {now.reserve_mb} MB (EDGE_STREAM__MIN_FREE_MB) the stream writer stops: {step}"
+        return Verdict(False, words, figures, dg.AssetCheckSeverity.ERROR)
+    if now.free_mb < now.reserve_mb * LOW_SPACE:
+        return Verdict(False, f"{words}: {step}", figures)
+    return Verdict(True, words, figures)
 
 
 def judge_lag(samples: Sequence[Sample]) -> Verdict:
@@ -239,6 +286,8 @@ CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]]
         judge_dead_letters,
     ),
     ("nothing_dropped", BROKER, "The MQTT broker dropped nothing that was queued for the bridge.", judge_drops),
+    ("nothing_expired", EVENTS_KEY, "No record expired in the log before it was read, in the last day.", judge_expired),
+    ("disk_space", EVENTS_KEY, "There is room on the disks of home and lake.", judge_disk),
     ("caught_up", READINGS_KEY, "The stream writer reads the log, and is less than a full batch behind.", judge_lag),
     (
         "plausible",
@@ -296,20 +345,23 @@ def _completeness(settings: Settings) -> dg.AssetCheckResult:
     *_, verdict = report.render().splitlines()
     return dg.AssetCheckResult(
         passed=report.holds,
-        # Kafka that is away leaves the proof undone, which is less than a proof that fails.
-        severity=dg.AssetCheckSeverity.WARN if report.partial else dg.AssetCheckSeverity.ERROR,
+        # Kafka that is away leaves the proof undone, which is less than a proof that fails; and what has expired stays
+        # missing for ever, and must not hide what comes after it.
+        severity=(
+            dg.AssetCheckSeverity.WARN if report.partial or report.expired_alone else dg.AssetCheckSeverity.ERROR
+        ),
         description="\n".join([verdict, *map(str, report.problems)]),
         metadata=figures,
     )
 
 
 def check_job(
-    check: dg.AssetCheckKey, name: str, cron: str, words: str
+    checks: Sequence[dg.AssetCheckKey], name: str, cron: str, words: str
 ) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    """A check that needs a process of its own, as a job, and a schedule for it: what it reads grows with the lake."""
+    """Checks that need a process of their own, as a job, and a schedule for it: what it reads grows with the lake."""
     job = dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.checks(check),
+        selection=dg.AssetSelection.checks(*checks),
         executor_def=dg.in_process_executor,
         description=words,
     )
@@ -324,7 +376,9 @@ def check_job(
 
 def complete_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     check = dg.AssetCheckKey(EVENTS_KEY, "complete")
-    return check_job(check, "verify_tables", "17 */6 * * *", "Compares the tables with the log, as `edge verify` does.")
+    return check_job(
+        [check], "verify_tables", "17 */6 * * *", "Compares the tables with the log, as `edge verify` does."
+    )
 
 
 def check_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -358,9 +412,16 @@ def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetChec
     )
 
 
+OF_TABLES = ("few_files", "short_log")
+"""of each table, by `edge_assets.defs.lake_care`"""
+
 CHECKS = {
-    EVENTS_KEY: ["complete"],
-    **{asset: [name for name, other, _, _ in CHEAP if other == asset] for _, asset, _, _ in CHEAP},
+    asset: [
+        *(["complete"] if asset == EVENTS_KEY else []),
+        *(name for name, other, _, _ in CHEAP if other == asset),
+        *(() if asset == BROKER else OF_TABLES),
+    ]
+    for asset in (BROKER, *(table_key(table.full_name) for table in TABLES))
 }
 """the checks of each asset, by name"""
 
@@ -368,14 +429,16 @@ CHECKS = {
 def carry_forward(instance: dg.DagsterInstance, asset: dg.AssetKey) -> list[str]:
     """Say the latest verdicts on an asset again, for its latest materialization. Returns the checks' names.
 
-    A check that is being executed is left out: what is said again now would hide its verdict.
+    Of the checks that each table has only failures: two more reports a table each five minutes would wear out a card. A
+    check that is being executed is left out: what is said again now would hide its verdict.
     """
     keys = [dg.AssetCheckKey(asset, name) for name in CHECKS.get(asset, ())]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     carried = []
     for key, record in latest.items():
-        if isinstance(record.evaluation, dg.AssetCheckEvaluation):
-            instance.report_runless_asset_event(_again(record.evaluation, record.create_timestamp))
+        verdict = record.evaluation
+        if isinstance(verdict, dg.AssetCheckEvaluation) and not (key.name in OF_TABLES and verdict.passed):
+            instance.report_runless_asset_event(_again(verdict, record.create_timestamp))
             carried.append(key.name)
     return carried
 

@@ -34,9 +34,10 @@ import dagster as dg
 
 from edge_assets.defs.assets import BROKER, column_schema, kept_routes, network_key, table_key, topic_key, topics
 from edge_assets.defs.checks import carry_forward, more_columns, new_columns
+from edge_assets.defs.gold import PUBLISHED
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.settings import Settings
-from edge_assets.tables import DEAD_LETTERS, DEVICES, ROOM_TELEMETRY, TABLES, Table
+from edge_assets.tables import DEAD_LETTERS, DEVICES, ROOM_TELEMETRY, SESSIONS, TABLES, Table, gold_tables
 
 REPORT_SECONDS = 300.0
 FIRST_REPORT_SECONDS = 60.0
@@ -173,6 +174,25 @@ def _stream_writer(counters: Mapping[str, Any], settings: Settings) -> Iterator[
             metadata |= _columns(table, more_columns(tables))
         rows, looked = _count(news, "rows"), batch if quiet else 0
         yield Progress(table_key(table.full_name), rows, "rows", looked, table is not DEVICES, metadata)
+    yield from _gold(counters, settings)
+
+
+def _gold(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    tables, batch = counters.get("tables") or {}, _count(counters, "batch")
+    for table in gold_tables(settings):
+        news = tables.get(table.full_name)
+        if news is None:
+            continue
+        metadata = {
+            **_plain({"table version": news.get("version"), "corrected rows": news.get("corrected")}),
+            **_time(news, "last_event_at", "written up to"),
+            **_time(counters, "watermark", "watermark"),
+            **_plain({"late messages": (counters.get("written") or {}).get("late")}),
+        }
+        looked = batch if table is SESSIONS else 0
+        yield Progress(table_key(table.full_name), _count(news, "rows"), "rows", looked, metadata=metadata)
+    if "published" in counters:
+        yield Progress(PUBLISHED, _count(counters, "published"), "windows")
 
 
 def _columns(table: Table, more: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

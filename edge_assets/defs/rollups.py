@@ -155,11 +155,12 @@ def _metadata(settings: Settings, key: dg.AssetKey, outcome: "Outcome", now: dic
     return found
 
 
-def rollup_job(settings: Settings) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    """The incremental run for all, every few minutes."""
+def rollup_job(settings: Settings, also: Sequence[dg.AssetKey] = ()) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    """The incremental run for all, every few minutes; and for assets that are `also` made of what it brings."""
+    rollups = dg.AssetSelection.groups("rollups", "views") - dg.AssetSelection.all_asset_checks()
     job = dg.define_asset_job(
         JOB,
-        selection=dg.AssetSelection.groups("rollups", "views") - dg.AssetSelection.all_asset_checks(),
+        selection=rollups | dg.AssetSelection.assets(*also) if also else rollups,
         executor_def=dg.in_process_executor,
         description="Brings rollups, views and `edge.duckdb` up to what silver holds now.",
     )
@@ -207,7 +208,7 @@ def rollup_check(settings: Settings) -> dg.AssetChecksDefinition:
 
 def rollup_check_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     check = dg.AssetCheckKey(rollup_key(READINGS_1M.name), CHECK)
-    return check_job(check, "check_rollups", "47 */6 * * *", "Compares sampled buckets with a recompute from silver.")
+    return check_job([check], "check_rollups", "47 */6 * * *", "Compares sampled buckets with a recompute from silver.")
 
 
 def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:
@@ -219,12 +220,12 @@ def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:
         description=f"{WORDS[rollup.name]}\n\nOne row is {rollup.row}.",
         kinds={"duckdb", "parquet"},
         owners=[owner(settings)],
-        freshness_policy=_freshness(settings),
+        freshness_policy=freshness(settings),
         partitions_def=None if rollup is DEVICE_HEALTH else partitions(settings),
         metadata={
             "dagster/uri": str(folder(settings) / "rollups"),
             "dagster/table_name": rollup.name,
-            "dagster/column_schema": _schema((*rollup.columns, *at_query)),
+            "dagster/column_schema": schema((*rollup.columns, *at_query)),
             "asked with": f'edge sql "from {rollup.name} limit 10"',
         },
     )
@@ -253,16 +254,16 @@ def _views(settings: Settings, group: str) -> dg.AssetSpec:
         description=f"{VIEW_WORDS[group]}\n\n{lines}",
         kinds={"duckdb", "view"},
         owners=[owner(settings)],
-        freshness_policy=_freshness(settings),
+        freshness_policy=freshness(settings),
         metadata={"dagster/uri": str(database_path(settings)), "views": ", ".join(view.name for view in these)},
     )
 
 
-def _schema(columns: Sequence[Column]) -> dg.TableSchema:
+def schema(columns: Sequence[Column]) -> dg.TableSchema:
     return dg.TableSchema(columns=[dg.TableColumn(c.name, c.type, c.description) for c in columns])
 
 
-def _freshness(settings: Settings) -> dg.FreshnessPolicy:
+def freshness(settings: Settings) -> dg.FreshnessPolicy:
     """One run missed, and a run may take its time; or an hour without any."""
     every = timedelta(minutes=settings.rollups.update_minutes)
     return dg.FreshnessPolicy.time_window(

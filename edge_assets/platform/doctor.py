@@ -10,7 +10,7 @@ from typing import Literal
 
 from edge_assets import object_store
 from edge_assets.errors import EdgeError, LakeError
-from edge_assets.platform import broker, endpoints, jars, log, mosquitto, supervisor
+from edge_assets.platform import broker, disk, endpoints, jars, log, mosquitto, supervisor
 from edge_assets.platform.java import find_java
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
@@ -66,11 +66,14 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
-    folder = next(each for each in (settings.home, *settings.home.parents) if each.exists())
-    free = shutil.disk_usage(folder).free
-    level: Level = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
-    step = "" if level == "ok" else "make room, or set EDGE_HOME to a larger disk"
-    yield Finding("disk", level, f"{free / 1e9:.1f} GB free for {settings.home}", step)
+    reserve = settings.stream.min_free_mb * disk.MB
+    for space in disk.spaces(settings):
+        free, stops = space.free_bytes, space.free_bytes < reserve * disk.RESUME
+        level: Level = "fail" if free < DISK_FAIL or stops else "warn" if free < DISK_WARN else "ok"
+        step = "" if level == "ok" else "make room, or set EDGE_HOME to a larger disk"
+        if stops:
+            step += f"; the stream writer waits for {settings.stream.min_free_mb * disk.RESUME:.0f} MB"
+        yield Finding("disk", level, f"{free / 1e9:.1f} GB free for {space.path} ({space.what})", step)
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:

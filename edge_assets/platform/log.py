@@ -334,6 +334,7 @@ def _durability(settings: Settings) -> dict[str, Any]:
     half = max(settings.kafka.flush_ms // 2, 1)
     return {
         "log.retention.hours": settings.kafka.retention_hours,
+        "log.retention.bytes": settings.kafka.retention_bytes,
         "log.roll.hours": max(settings.kafka.retention_hours // 8, 1),
         "log.flush.interval.ms": half,
         "log.flush.scheduler.interval.ms": half,

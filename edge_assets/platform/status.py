@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_assets.defs.shutdown import SERVICES
-from edge_assets.platform import broker, endpoints, log, supervisor
+from edge_assets.platform import broker, disk, endpoints, log, supervisor
 from edge_assets.service import lock_holder, read_status
 from edge_assets.settings import Settings
 
@@ -32,6 +32,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "mqtt": {"host": host, "port": port},
         "kafka": {"bootstrap": log.bootstrap(resolved)},
         "dagster": {"url": f"http://{endpoints.reachable(resolved.dagster.host)}:{resolved.dagster.port}"},
+        "disk": {space.what: {"path": str(space.path), "free_mb": space.free_mb} for space in disk.spaces(settings)},
         "live": {"url": None},
         "metrics": {"devices": None},
     }
@@ -46,7 +47,16 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"Kafka {found['kafka']['bootstrap']}",
         f"  lake {found['lake']}",
     ]
-    return [head, *rows, *(where if found["running"] else [])]
+    free = ", ".join(f"{space['free_mb'] / 1e3:,.1f} GB for {what}" for what, space in found["disk"].items())
+    return [head, *rows, f"  free: {free}", *_lost(found), *(where if found["running"] else [])]
+
+
+def _lost(found: dict[str, Any]) -> list[str]:
+    """What expired in the log before it was read: a loss stays one, so it stays in sight."""
+    lost = found["services"].get("stream_writer", {}).get("counters", {}).get("lost") or {}
+    if not lost.get("records"):
+        return []
+    return [f"  LOST: {lost['records']:,} records expired before they were read; newest: {'; '.join(lost['ranges'])}"]
 
 
 def _service(settings: Settings, name: str) -> dict[str, Any]:
@@ -66,4 +76,5 @@ def _row(service: dict[str, Any]) -> str:
     pid = f" (pid {service['pid']})" if service["pid"] else ""
     since = f" since {service['since']}" if service.get("since") else ""
     restarts = f", restarted {service['restarts']} times" if service.get("restarts") else ""
-    return f"{service['state']}{pid}{since}{restarts}"
+    problem = (service.get("counters") or {}).get("problem")
+    return f"{service['state']}{pid}{since}{restarts}{f': {problem}' if problem else ''}"

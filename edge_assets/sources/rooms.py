@@ -28,6 +28,7 @@ from heapq import merge
 from operator import attrgetter
 from random import Random
 
+from edge_assets.rooms import Room as Described
 from edge_assets.settings import SimulatorSettings
 from edge_assets.sources.appliances import DAY_SECONDS, Appliance, Segment
 from edge_assets.sources.message import Message
@@ -389,3 +390,20 @@ PROFILES = (
     ),
 )
 """The building, room by room; `simulators.rooms` takes the first so many."""
+
+FLOORS_AND_KINDS = {
+    "server_room": ("0", "technical"),
+    "conference_room": ("1", "meeting"),
+    "storage_closet": ("0", "storage"),
+    "open_office": ("1", "office"),
+    "kitchen": ("0", "kitchen"),
+    "lab_workshop": ("0", "workshop"),
+    "break_room": ("1", "social"),
+    "executive_office": ("2", "office"),
+}
+
+
+def described(simulators: SimulatorSettings) -> list[Described]:
+    """What a person would have said of the simulated rooms."""
+    ids = [profile.room_id for profile in PROFILES[: simulators.rooms]]
+    return [Described(room, room.replace("_", " ").capitalize(), *FLOORS_AND_KINDS[room]) for room in ids]

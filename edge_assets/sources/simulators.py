@@ -21,6 +21,7 @@ from typing import Any
 
 from paho.mqtt.client import Client
 
+from edge_assets import rooms as described
 from edge_assets.service import Report
 from edge_assets.settings import Settings, SimulatorSettings
 from edge_assets.sources import pico_w, rooms
@@ -43,6 +44,7 @@ def run(settings: Settings, stop: threading.Event, report: Report) -> None:
     """
     connection = Connection(settings, last_will(settings.simulators))
     simulated = settings.simulators.model_copy(update={"enabled": True})  # who runs this wants it
+    described.add_missing(settings, rooms.described(simulated))
     counts = {"devices": 0, "rooms": simulated.rooms, "pico": int(simulated.pico)}
     counts |= {"published": 0, "skipped": 0, "republished": 0}
     below: Counter[str] = Counter()

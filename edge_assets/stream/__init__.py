@@ -2,7 +2,10 @@
 
 loop         its life: mend, recover, read the log from where the tables stand, until told to stop
 session      the Spark session: one small JVM, and the lock that proves that it is the only one
+reading      the streaming query, and when it has to begin anew
 source       Kafka as Spark reads it: where to begin, and a record in columns
+backlog      how a batch is shared out among topics when there is much to catch up with
+losses       what the log gave up before it was read
 batch        one batch, from records to commits
 decode       the contract (`edge_assets.decoding`) as SQL over many records at once
 control      records that teach: descriptions of devices, barriers, clocks

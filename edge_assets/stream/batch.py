@@ -19,10 +19,12 @@ and under its own number: a table whose newest commit has that number is passed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Observation
@@ -32,9 +34,10 @@ from edge_assets import log_record
 from edge_assets.decoding import contract, fields
 from edge_assets.log_record import Place
 from edge_assets.settings import Settings
-from edge_assets.stream import control, decode, room_columns
+from edge_assets.stream import control, decode, losses, room_columns
 from edge_assets.stream.decode import POSITION_COLUMNS, RECORD_COLUMNS, Knowledge, Lookup
 from edge_assets.stream.lake import Lake, MoreColumn, Note
+from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import BadRegistry, Registry, Source
 from edge_assets.tables import (
     BRONZE_EVENTS,
@@ -73,6 +76,8 @@ class Summary:
     outcomes: Mapping[str, int]
     teaching: int
     """records that change how others are decoded: registry, barriers, clocks"""
+    firsts: Mapping[Place, int]
+    """the first offset of each place"""
     ends: Mapping[Place, int]
     last_received_us: int
     pending: frozenset[str]
@@ -82,6 +87,12 @@ class Summary:
     """messages of rooms that were read"""
     states: int
     """retained messages that tell a device's state"""
+    room_time_us: int | None
+    """the latest event time of a room's message that had come by then; None: no room spoke"""
+    room_newest_us: int | None
+    """the latest of all, also of those whose clock is ahead"""
+    late: int
+    """messages of rooms that were behind the watermark"""
     odd: int
     """messages of rooms that were read and have fields without a column"""
 
@@ -110,7 +121,7 @@ class BatchWriter:
         self.room_columns: dict[str, MoreColumn] = {}
         """columns that rooms have brought to `silver.room_telemetry`"""
         self._last_received_us = 0
-        counted = ("records", *NUMBERS, "beyond", "rooms", "states", *OUTCOMES)
+        counted = ("records", *NUMBERS, "beyond", "rooms", "states", "late", *OUTCOMES)
         self.written: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
@@ -147,16 +158,36 @@ class BatchWriter:
         decoded = decode.decode(records, lookup, note.knowledge, self._settings)
         self._write_derived(decoded, lookup, note, missing)
 
+    def give_up(self, lost: Collection[Loss]) -> None:
+        """Go on behind what the log no longer has. The next commit says so."""
+        losses.announce(lost)
+        behind = {loss.place: loss.last + 1 for loss in lost}
+        positions = {**self.note.positions, **behind}
+        self.note = replace(self.note, positions=positions, lost=losses.joined(self.note.lost, lost))
+
     # -- each batch ----------------------------------------------------------------------------------------------
 
-    def write(self, records: DataFrame) -> Summary:
+    def write(
+        self,
+        records: DataFrame,
+        expected: Mapping[Place, int] = MappingProxyType({}),
+        confirm: Callable[[set[str]], bool] = lambda topics: True,
+    ) -> Summary | None:
         """Write a batch of the stream. `records` has `decode.RECORD_COLUMNS`; it is read anew as often as the batch
-        teaches something: devices and clocks once, fields of rooms until all are known."""
+        teaches something: devices and clocks once, fields of rooms until all are known.
+
+        `expected`: where places begin that the tables do not know yet. `confirm` is asked of the batch's topics once
+        the records are read; if it denies, nothing is written, and None returned.
+        """
         note = replace(self.note, batch=self.note.batch + 1)
         here = {(log_id, partition): offset for (log_id, _, partition), offset in note.positions.items()}
-        learned = False
+        confirmed = learned = False
         while True:
             with self._decoded(records, note.knowledge.from_here(here)) as (decoded, summary):
+                if not confirmed:
+                    if not confirm({topic for _, topic, _ in summary.ends}):
+                        return None
+                    confirmed, note = True, replace(note, lost=self._lost(expected, summary))
                 teaching = summary.teaching and not learned
                 odd = summary.odd and not teaching
                 columns = room_columns.news(decoded, note.knowledge, self._settings) if odd else {}
@@ -195,11 +226,17 @@ class BatchWriter:
             )
         return replace(knowledge, room_fields=self.note.knowledge.room_fields)
 
+    def _lost(self, expected: Mapping[Place, int], summary: Summary) -> tuple[Loss, ...]:
+        """All that is known as lost, with what this batch shows to be: retention has overtaken its reader."""
+        found = losses.found({**expected, **self.note.positions}, summary.firsts)
+        losses.announce(found)
+        return losses.joined(self.note.lost, found)
+
     @contextmanager
     def _decoded(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
         decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
         try:
-            summary = _summarise(decoded)
+            summary = _summarise(decoded, self.note.watermark)
             # From here on it is read from memory: few rows are one task, and one file in each table.
             yield decoded.coalesce(1) if summary.records <= ONE_FILE_RECORDS else decoded, summary
         finally:
@@ -214,6 +251,7 @@ class BatchWriter:
             pending.setdefault(name, day)
         follows = tuple(table.full_name for table in summary.derived)
         note = replace(note, positions={**note.positions, **summary.ends}, pending=pending, follows=follows)
+        note = replace(note, watermark=self._watermark(summary), late=summary.late)
         bronze = self._bronze(
             decoded,
             f"{_number(note.batch)} AS batch",
@@ -235,7 +273,21 @@ class BatchWriter:
             self.written[outcome] += number
         self.written["rooms"] += summary.rooms
         self.written["states"] += summary.states
+        self.written["late"] += summary.late
         return summary
+
+    def _watermark(self, summary: Summary) -> int | None:
+        """The watermark behind a batch; it never goes back. Nobody's clock moves it beyond ours."""
+        if summary.room_time_us is None:
+            return self.note.watermark
+        reached = min(summary.room_time_us, time.time_ns() // 1000)
+        reached -= int(self._settings.windows.watermark_seconds * 1e6)
+        return max(reached, self.note.watermark or reached)
+
+    def raise_watermark(self, to_us: int) -> None:
+        """Wait for no room before this time any more, though none has said that it is over. Between two batches."""
+        if self.note.watermark is None or self.note.watermark < to_us:
+            self.note = replace(self.note, watermark=to_us)
 
     def _write_derived(
         self, decoded: DataFrame, lookup: Lookup, note: Note, tables: Collection[Table], *, nested: bool = True
@@ -307,7 +359,8 @@ class BatchWriter:
         known = {name for _, name in self.registry.names()}
         names = sorted(known & set(self.note.pending))
         if names:
-            since = min(self.note.pending[name] for name in names)
+            # What has no record in bronze any more cannot be decoded again, and stays as it is.
+            since = max(min(self.note.pending[name] for name in names), self._lake.bronze_begins().isoformat())
             condition = f"pending = true AND date >= '{since}' AND device_name IN ({', '.join(map(_quoted, names))})"
             self.derive_again_where(condition)
             rest = {name: day for name, day in self.note.pending.items() if name not in known}
@@ -323,7 +376,7 @@ class BatchWriter:
             self._lake.update_outcomes(self._bronze(decoded))
             rows = decode.readings_of(decoded, self._lookup, self._settings)
             self.note = replace(self.note, batch=self.note.batch + 1)
-            self._lake.replace_where(READINGS, condition, rows, self.note)
+            self._lake.replace_where(READINGS, condition, rows, replace(self.note, work="resolve"))
 
     def redrive(self, condition: str = "true") -> dict[str, int]:
         """Decode again the dead letters that match, and let those that can be read now take their place.
@@ -337,34 +390,82 @@ class BatchWriter:
             if numbers:
                 self._lake.update_outcomes(self._bronze(decoded))
                 self.note = replace(self.note, batch=self.note.batch + 1)
+                note = replace(self.note, work="redrive")
                 columns = self.note.knowledge.room_fields
                 rooms = decode.rooms_of(mended, self._settings, columns)
-                self._append_missing(ROOM_TELEMETRY, rooms, fields.written(columns))
-                self._append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings))
+                self.append_missing(ROOM_TELEMETRY, rooms, note, fields.written(columns))
+                self.append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings), note)
                 self._lake.delete_positions(DEAD_LETTERS, mended.select(*POSITION_COLUMNS))
             return {"looked_at": positions.count() + sum(numbers.values()), **numbers}
 
-    def _append_missing(self, table: Table, rows: DataFrame, more: Collection[str] = ()) -> None:
+    def append_missing(self, table: Table, rows: DataFrame, note: Note, more: Collection[str] = ()) -> None:
         """Append what has no row in the table yet."""
         there = self._lake.read(table).select(*POSITION_COLUMNS).distinct()
-        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), self.note, more)
+        self._lake.append(table, rows.join(there, POSITION_COLUMNS, "left_anti"), note, more)
+
+    # -- for work that decodes ranges of records again (`reprocess`, `rollback`) -------------------------------------
+
+    def learn_again(self, records: DataFrame, knowledge: Knowledge) -> Knowledge:
+        """Take in what these records teach that is not known yet (what was a dead letter then may be a description
+        now). Returns the knowledge with it; barriers of long ago, which it may hold as well, are not kept for later."""
+        registry, learned = self._learn(records, knowledge)
+        if registry is not self.registry:
+            note = replace(self.note, batch=self.note.batch + 1, work="reprocess")
+            version = self._lake.write_registry(registry, self._settings.site, note)
+            self._know(registry)
+            self.note = replace(self.note, batch=note.batch, registry_version=version)
+        mine = replace(learned, fences=self.note.knowledge.fences)
+        self.note = replace(self.note, knowledge=mine)
+        return learned
+
+    @contextmanager
+    def decoded_with(self, records: DataFrame, knowledge: Knowledge) -> Iterator[tuple[DataFrame, Summary]]:
+        """These records, decoded, and held because the tables that they are read from change under them. What rooms
+        say in them that has no column yet gets one, as in a batch."""
+        while True:
+            decoded = decode.decode(records, self._lookup, knowledge, self._settings).persist()
+            try:
+                summary = _summarise(decoded, None)
+                columns = room_columns.news(decoded, knowledge, self._settings) if summary.odd else {}
+                if not columns:
+                    yield decoded, summary
+                    return
+            finally:
+                decoded.unpersist()
+            knowledge = self._widened(columns, knowledge)
+
+    def events_of(self, decoded: DataFrame, summary: Summary) -> DataFrame:
+        """What decoded records are in `bronze.events`, without the batch."""
+        return self._bronze(decoded, nested=summary.nested, rooms=summary.rooms > 0, odd=summary.odd > 0)
+
+    def rows_of(self, table: Table, decoded: DataFrame, summary: Summary, batch: int) -> DataFrame:
+        """What a table that follows from bronze gets of decoded records."""
+        if table is DEAD_LETTERS:
+            return _dead_letters(decoded, batch)
+        if table is DEVICE_STATES:
+            return decode.states_of(decoded, self._lookup, self._settings, nested=summary.nested)
+        if table is ROOM_TELEMETRY:
+            return decode.rooms_of(decoded, self._settings, self.note.knowledge.room_fields)
+        return decode.readings_of(decoded, self._lookup, self._settings, nested=summary.nested)
+
+    def with_pending(self, note: Note, decoded: DataFrame, summary: Summary) -> Note:
+        """The note with the names of these records' devices that nobody has described yet."""
+        unknown = summary.pending - {name for _, name in self.registry.names()}
+        if not unknown:
+            return note
+        rows = decoded.where("pending AND outcome = 'read'").groupBy("device_name").agg(F.expr("min(date) AS day"))
+        pending = dict(note.pending)
+        for name, day in sorted((row.device_name, str(row.day)) for row in rows.collect()):
+            if name in unknown and (name in pending or len(pending) < MAX_PENDING_NAMES):
+                pending[name] = min(day, pending.get(name, day))
+        return replace(note, pending=pending)
 
     @contextmanager
     def _decoded_again(self, positions: DataFrame) -> Iterator[DataFrame]:
         bronze = self._lake.read(BRONZE_EVENTS)
         records = bronze.join(F.broadcast(positions), POSITION_COLUMNS, "left_semi").select(*RECORD_COLUMNS)
-        while True:
-            # Held, because the tables that it is read from change under it.
-            decoded = decode.decode(records, self._lookup, self.note.knowledge, self._settings).persist()
-            try:
-                odd = decoded.selectExpr("count_if(odd AND outcome = 'read')").collect()[0][0]
-                columns = room_columns.news(decoded, self.note.knowledge, self._settings) if odd else {}
-                if not columns:
-                    yield decoded
-                    return
-            finally:
-                decoded.unpersist()
-            self._widened(columns, self.note.knowledge)
+        with self.decoded_with(records, self.note.knowledge) as (decoded, _):
+            yield decoded
 
     def _bronze(
         self,
@@ -389,37 +490,50 @@ class BatchWriter:
         return joined.selectExpr(*decoded.columns, *numbers, f"{beyond} AS beyond", *more)
 
 
-def _summarise(decoded: DataFrame) -> Summary:
+def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
     """One small aggregate, which also fills the cache that the writes then read."""
+    of_room = "outcome = 'read' AND kind = 'room'"
+    late = "0L" if watermark is None else f"count_if({of_room} AND unix_micros(event_time) < {_number(watermark)})"
     aggregates = (
         "count(1) AS records",
+        "min(kafka_offset) AS first",
         "max(kafka_offset) AS last",
         "max(unix_micros(received_at)) AS received",
         "count_if(kind IN ('registry', 'control')) AS teaching",
         "collect_set(CASE WHEN pending AND outcome = 'read' THEN device_name END) AS pending",
         "max(nested) AS nested",
-        "count_if(outcome = 'read' AND kind = 'room') AS rooms",
+        f"count_if({of_room}) AS rooms",
+        # A clock that is ahead must not close the windows of all others: nothing was measured after it had come.
+        f"max(CASE WHEN {of_room} THEN unix_micros(least(event_time, received_at)) END) AS room_time",
+        f"max(CASE WHEN {of_room} THEN unix_micros(event_time) END) AS room_newest",
+        f"{late} AS late",
         f"count_if({decode.STATE} AND properties IS NOT NULL) AS states",
         "count_if(odd AND outcome = 'read') AS odd",
     )
     groups = decoded.groupBy("log_id", "kafka_topic", "kafka_partition", "outcome")
     rows = groups.agg(*map(F.expr, aggregates)).collect()
     outcomes: dict[str, int] = {}
+    firsts: dict[Place, int] = {}
     ends: dict[Place, int] = {}
     for row in rows:
         outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.records
         place = (row.log_id, row.kafka_topic, row.kafka_partition)
+        firsts[place] = min(firsts.get(place, row["first"]), row["first"])
         ends[place] = max(ends.get(place, 0), row["last"] + 1)
     return Summary(
         records=sum(outcomes.values()),
         outcomes=outcomes,
         teaching=sum(row.teaching for row in rows),
+        firsts=firsts,
         ends=ends,
         last_received_us=max((row.received for row in rows), default=0),
         pending=frozenset(name for row in rows for name in row.pending),
         nested=any(row.nested for row in rows),
         rooms=sum(row.rooms for row in rows),
         states=sum(row.states for row in rows),
+        room_time_us=max((row.room_time for row in rows if row.room_time is not None), default=None),
+        room_newest_us=max((row.room_newest for row in rows if row.room_newest is not None), default=None),
+        late=sum(row.late for row in rows),
         odd=sum(row.odd for row in rows),
     )
 

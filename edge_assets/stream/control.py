@@ -31,8 +31,11 @@ def teaching(records: DataFrame, knowledge: Knowledge, settings: Settings) -> li
     return sorted(rows.collect(), key=lambda row: (row.received_us, row.kafka_partition, row.kafka_offset))
 
 
-def apply(knowledge: Knowledge, record: Any) -> Knowledge:
-    """What is known after a control record. One that is not as it should be (someone else wrote it) teaches nothing."""
+def apply(knowledge: Knowledge, record: Any, kept: int = KEPT_FENCES) -> Knowledge:
+    """What is known after a control record. One that is not as it should be (someone else wrote it) teaches nothing.
+
+    `kept`: so many barriers of each bridge and partition are remembered; who looks far back needs them all.
+    """
     try:
         told = json.loads(bytes(record.payload))
         if record.key == log_record.BARRIER_KEY:
@@ -45,6 +48,7 @@ def apply(knowledge: Knowledge, record: Any) -> Knowledge:
                     _bigint(told["incarnation"]),
                     record.kafka_offset,
                 ),
+                kept,
             )
         if record.key == log_record.CLOCK_KEY:
             return replace(knowledge, clocks={**knowledge.clocks, str(told["boot"]): _bigint(told["offset_us"])})
@@ -61,7 +65,7 @@ def _bigint(value: Any) -> int:
     return number
 
 
-def _with_fence(knowledge: Knowledge, fence: Fence) -> Knowledge:
+def _with_fence(knowledge: Knowledge, fence: Fence, kept: int) -> Knowledge:
     """Keep the newest barriers of each bridge and partition: one batch may hold several starts."""
     same = [
         f
@@ -70,6 +74,6 @@ def _with_fence(knowledge: Knowledge, fence: Fence) -> Knowledge:
     ]
     if any(f.kafka_offset == fence.kafka_offset for f in same):
         return knowledge
-    kept = sorted([*same, fence], key=lambda f: f.kafka_offset)[-KEPT_FENCES:]
+    newest = sorted([*same, fence], key=lambda f: f.kafka_offset)[-kept:]
     others = tuple(f for f in knowledge.fences if f not in same)
-    return replace(knowledge, fences=(*others, *kept))
+    return replace(knowledge, fences=(*others, *newest))

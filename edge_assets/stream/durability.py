@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from urllib.parse import unquote
 
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
-from edge_assets.tables import BRONZE_EVENTS, TABLES, Table
+from edge_assets.tables import ANOMALIES, BRONZE_EVENTS, TABLES, Table
 
 log = logging.getLogger(__name__)
 
 LOOK_BACK = 100
 """So many commits of each table are looked at: a cut reaches back seconds, not hours."""
+
+CARRIED = "carried"
+"""marks a note of an earlier commit, in one that belongs to no batch"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,13 @@ def commits(folder: Path) -> list[Commit]:
 class Durability:
     """Forces commits to the disk, each once."""
 
-    def __init__(self, lake: Path) -> None:
-        self._folders = {table: lake / table.layer / table.name for table in TABLES}
-        self._synced = {table: _newest(folder) for table, folder in self._folders.items()}
+    def __init__(self, lake: Path, tables: Iterable[Table]) -> None:
+        self._folders = {table: lake / table.layer / table.name for table in tables}
+        self._synced = {table: newest(folder) for table, folder in self._folders.items()}
 
     def sync(self) -> None:
         for table, folder in self._folders.items():
-            new = list(_since(folder, self._synced[table]))
+            new = list(since(folder, self._synced[table]))
             for commit in new:
                 for file, _ in _added(folder, commit):
                     _force(file)
@@ -72,12 +76,13 @@ class Durability:
                 self._synced[table] = new[-1].version
 
 
-def _newest(folder: Path) -> int:
+def newest(folder: Path) -> int:
+    """A table's newest version; -1 where there is no table."""
     there = commits(folder)
     return there[-1].version if there else -1
 
 
-def _since(folder: Path, version: int) -> Iterator[Commit]:
+def since(folder: Path, version: int) -> Iterator[Commit]:
     """Commits after a version, found by name: listing a log of years for each batch would cost more than the sync."""
     while True:
         version += 1
@@ -133,7 +138,7 @@ def _ahead(folder: Path, bronze: Mapping[Place, int]) -> tuple[int, str] | None:
     """The first commit that speaks of records which `bronze.events` does not hold."""
     first = None
     for commit in reversed(commits(folder)[-LOOK_BACK:]):
-        note = _note(commit)
+        note = note_of(commit)
         if note is None:
             continue
         if all(offset <= bronze.get(place, 0) for place, offset in _positions(note).items()):
@@ -181,14 +186,32 @@ def mend(lake: Path) -> int | None:
     """
     torn = tears(lake)
     if not torn:
+        _mend_gold(lake)
         return None
     batch = min(_batch_before(lake, tear) for tear in torn)
     for tear in torn:
         log.error("%s is torn at version %d: %s", tear.table.full_name, tear.version, tear.why)
     for table in TABLES:
         _cut(lake / table.layer / table.name, batch)
+    _mend_gold(lake, batch)
     log.error("all tables taken back to batch %d; the stream reads on from there in the log", batch)
     return batch
+
+
+def _mend_gold(lake: Path, batch: float = float("inf")) -> None:
+    """Take each table of gold back to where it is whole and silver, which is at `batch`, still holds what it was made
+    of. Gold is computed, so a tear of its own costs nobody else anything: it goes on from there."""
+    for table_log in (lake / "gold").glob("*/_delta_log"):
+        folder = table_log.parent
+        if folder.name == ANOMALIES.name:  # somebody else's, who may be writing at this moment
+            continue
+        tear = _tear(folder)
+        if tear is None and not any((note := note_of(c)) and note["batch"] > batch for c in commits(folder)):
+            continue
+        log.error("gold.%s is taken back: %s", folder.name, tear[1] if tear else "silver has lost its latest batches")
+        if not _cut(folder, batch, tear[0] if tear else None):
+            shutil.rmtree(folder)  # not one commit is whole: it is made anew
+            _force(folder.parent)
 
 
 def _batch_before(lake: Path, tear: Tear) -> int:
@@ -200,9 +223,9 @@ def _batch_before(lake: Path, tear: Tear) -> int:
     folder = lake / tear.table.layer / tear.table.name
     there = commits(folder)
     before = [commit for commit in there if commit.version < tear.version]
-    behind = [note["batch"] for commit in there if commit.version >= tear.version and (note := _note(commit))]
+    behind = [note["batch"] for commit in there if commit.version >= tear.version and (note := note_of(commit))]
     if before:
-        if behind and _note(there[len(before)]):
+        if behind and note_of(there[len(before)]):
             return min(behind) - 1
         newest = note_before(lake / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
         if there[-1].version == tear.version and tear.table is not BRONZE_EVENTS and newest:
@@ -218,8 +241,14 @@ def _batch_before(lake: Path, tear: Tear) -> int:
     )
 
 
-def _note(commit: Commit) -> dict[str, Any] | None:
+def note_of(commit: Commit) -> dict[str, Any] | None:
     """What a commit says of itself (`edge_assets.stream.lake.Note`); None for maintenance and for a torn one."""
+    note = _told(commit)
+    return None if note is None or CARRIED in note else note
+
+
+def _told(commit: Commit) -> dict[str, Any] | None:
+    """The same, and of maintenance the note that it carries on."""
     try:
         infos = [action["commitInfo"] for action in commit.actions() if "commitInfo" in action]
         note: dict[str, Any] = json.loads(infos[0]["userMetadata"])
@@ -229,21 +258,28 @@ def _note(commit: Commit) -> dict[str, Any] | None:
 
 
 def note_before(folder: Path, version: float = float("inf")) -> dict[str, Any] | None:
-    """The newest note of the commits before a version."""
+    """The newest note of the commits before a version. Maintenance carries it on, so that it is there still when the
+    commit that it was of has left the log."""
     earlier = (commit for commit in reversed(commits(folder)) if commit.version < version)
-    return next(filter(None, map(_note, earlier)), None)
+    return next(filter(None, map(_told, earlier)), None)
+
+
+def carried(folder: Path, **more: Any) -> str:
+    """What a commit that belongs to no batch says of itself: the note before it, and whatever else."""
+    return json.dumps({**(note_before(folder) or {}), CARRIED: True, **more})
 
 
 def _positions(note: Mapping[str, Any]) -> dict[Place, int]:
     return {(log_id, topic, partition): offset for log_id, topic, partition, offset in note.get("positions", ())}
 
 
-def _cut(folder: Path, batch: int) -> None:
-    """Forget a table's commits after a batch: the log's files go, and checkpoints made from them."""
+def _cut(folder: Path, batch: float, version: int | None = None) -> bool:
+    """Forget a table's commits after a batch, or from a version on: the log's files go, and checkpoints made from them.
+    False: nothing would be left, and nothing is done."""
     keep = -1
     for commit in commits(folder):
-        note = _note(commit)
-        if note and note["batch"] > batch:
+        note = note_of(commit)
+        if (note and note["batch"] > batch) or commit.version == version:
             break
         try:
             commit.actions()
@@ -251,9 +287,10 @@ def _cut(folder: Path, batch: int) -> None:
             break
         keep = commit.version
     if keep < 0:
-        return
+        return False
     for file in (folder / "_delta_log").iterdir():
-        version = file.name.split(".", 1)[0]
-        if (version.isdigit() and int(version) > keep) or file.name == "_last_checkpoint" or file.suffix == ".crc":
+        number = file.name.split(".", 1)[0]
+        if (number.isdigit() and int(number) > keep) or file.name == "_last_checkpoint" or file.suffix == ".crc":
             file.unlink()
     _force(folder / "_delta_log")
+    return True

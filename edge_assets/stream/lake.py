@@ -8,17 +8,22 @@ other file decides where reading resumes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from edge_assets import object_store
 from edge_assets.log_record import Place
-from edge_assets.stream import durability
-from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge
+from edge_assets.retention import Expired
+from edge_assets.stream import durability, losses
+from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge, text
+from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import (
     BRONZE_EVENTS,
@@ -32,7 +37,7 @@ from edge_assets.tables import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 PROPERTIES = {
     "delta.checkpointInterval": "50",
@@ -50,6 +55,10 @@ STATISTICS = {
     DEVICE_STATES: ("kafka_partition", "kafka_offset", "received_at", "device_id"),
     DEVICES: ("device_id", "device_name"),
 }
+STATISTICS_OF_GOLD = ("window_start", "session_start", "session_end", "room_id")
+
+COMMIT_NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+"""the option of a session that gives a commit its note where it has no writer of its own"""
 
 # Times of the registry are integers in Python, microseconds since 1970 UTC: a naive datetime would depend on the
 # machine's zone, twice a year for the worse.
@@ -72,6 +81,14 @@ class Note:
     """names of devices that are not known yet → day (ISO) of their first pending reading"""
     follows: tuple[str, ...] | None = None
     """tables that get rows of the batch after `bronze.events`; None: not told, it may be any"""
+    watermark: int | None = None
+    """no room is waited for before this event time, µs since 1970; None: no room has spoken"""
+    late: int | None = None
+    """messages of rooms in the batch that were behind the watermark; None: not told, there may be any"""
+    lost: tuple[Loss, ...] = ()
+    """what had expired in the log before it was read, oldest first"""
+    work: str | None = None
+    """what the commit is of, where it is not of a batch of the stream: redrive, resolve, reprocess, rollback"""
 
     def encode(self) -> str:
         fences = [asdict(fence) for fence in self.knowledge.fences]
@@ -85,6 +102,10 @@ class Note:
                 "bad_registry": sorted(map(list, self.knowledge.bad_registry)),
                 "pending": dict(self.pending),
                 "follows": self.follows,
+                "watermark": self.watermark,
+                "late": self.late,
+                "lost": [loss.encode() for loss in self.lost],
+                "work": self.work,
             }
         )
 
@@ -102,7 +123,17 @@ class Note:
             ),
             pending=raw["pending"],
             follows=None if raw.get("follows") is None else tuple(raw["follows"]),
+            watermark=raw.get("watermark"),
+            late=raw.get("late"),
+            lost=losses.decoded(raw),
+            work=raw.get("work"),
         )
+
+
+class Encoded(Protocol):
+    """A commit's note: JSON, with the number of the newest `batch` that the commit knows of."""
+
+    def encode(self) -> str: ...
 
 
 SINCE = "edge.since"
@@ -130,15 +161,52 @@ class Lake:
     def location(self, table: Table) -> str:
         return object_store.spark_uri(self._path / table.layer / table.name)
 
-    def create_tables(self) -> None:
+    def folder(self, table: Table) -> Path:
+        return self._path / table.layer / table.name
+
+    @contextmanager
+    def saying(self, table: Table, **more: Any) -> Iterator[None]:
+        """What is committed to the table meanwhile belongs to no batch, and carries the note before it on."""
+        self._spark.conf.set(COMMIT_NOTE, durability.carried(self.folder(table), **more))
+        try:
+            yield
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
+    def files(self, table: Table) -> DataFrame:
+        """The active files as the table's log has them: `path`, `partitionValues`, `size` and so on."""
+        return DataFrame(self._snapshot(table).allFiles().toDF(), self._spark)
+
+    def properties(self, table: Table) -> dict[str, str]:
+        return dict(
+            self._spark._jvm.scala.jdk.javaapi.CollectionConverters.asJava(  # type: ignore[union-attr]
+                self._snapshot(table).metadata().configuration()
+            )
+        )
+
+    def set_property(self, table: Table, name: str, value: str, **more: Any) -> None:
+        with self.saying(table, **more):
+            location = self.location(table)
+            self._spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ({text(name)} = {text(value)})")
+
+    def delete(self, table: Table, condition: str, **more: Any) -> int:
+        """Delete rows. Returns how many."""
+        with self.saying(table, **more):
+            return self._spark.sql(f"DELETE FROM delta.`{self.location(table)}` WHERE {condition}").collect()[0][0]
+
+    def checkpoint(self, table: Table) -> None:
+        self._log(table).checkpoint()
+
+    def create_tables(self, tables: Iterable[Table] = TABLES) -> None:
         """Make the tables that are not there, as `edge_assets.tables` has them."""
         from delta.tables import DeltaTable
 
-        for table in TABLES:
+        for table in tables:
             builder = DeltaTable.createIfNotExists(self._spark).location(self.location(table)).comment(table.row)
             for column in table.columns:
                 builder = builder.addColumn(column.name, column.type, comment=column.description)
-            statistics = {"delta.dataSkippingStatsColumns": ",".join(STATISTICS[table])}
+            kept = STATISTICS.get(table) or [c.name for c in table.columns if c.name in STATISTICS_OF_GOLD]
+            statistics = {"delta.dataSkippingStatsColumns": ",".join(kept)}
             for name, value in {**PROPERTIES, **statistics}.items():
                 builder = builder.property(name, value)
             builder.partitionedBy(*table.partitioned_by).execute() if table.partitioned_by else builder.execute()
@@ -167,17 +235,37 @@ class Lake:
         writer = rows.write.format("delta").option("mergeSchema", "true").mode("append")
         writer.save(self.location(table))
 
-    def append(self, table: Table, rows: DataFrame, note: Note, more: Collection[str] = ()) -> None:
+    def append(self, table: Table, rows: DataFrame, note: Encoded, more: Collection[str] = ()) -> None:
         """Add a batch's rows: the columns of the table, and of `more_columns` those that are named."""
         columns = [*(column.name for column in table.columns), *(f"`{name}`" for name in more)]
         self._writer(rows.select(*columns), note).mode("append").save(self.location(table))
 
     def replace_where(self, table: Table, condition: str, rows: DataFrame, note: Note) -> None:
         """Put `rows` in the place of all rows that match, in one commit. They need not match themselves."""
-        columns = [column.name for column in table.columns]
+        more = (name for name in self.more_columns(table) if name in rows.columns)
+        columns = [*(column.name for column in table.columns), *(f"`{name}`" for name in more)]
         self._spark.conf.set("spark.databricks.delta.replaceWhere.constraintCheck.enabled", "false")
         writer = self._writer(rows.select(*columns), note).mode("overwrite")
         writer.option("replaceWhere", condition).save(self.location(table))
+
+    def tell(self, table: Table, note: Note) -> None:
+        """Commit a note without rows."""
+        self.append(table, self.read(table).where("false"), note)
+
+    def restore(self, table: Table, version: int, note: Note) -> None:
+        """Let the table be what it was at a version, in a new commit. Raises what Spark and Delta raise."""
+        from delta.tables import DeltaTable
+
+        self._spark.conf.set(COMMIT_NOTE, note.encode())
+        try:
+            DeltaTable.forPath(self._spark, self.location(table)).restoreToVersion(version)
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
+    def note_at(self, table: Table, version: int) -> Note | None:
+        """The newest note of the commits up to a version; None where none is left."""
+        note = durability.note_before(self._path / table.layer / table.name, version + 1)
+        return Note.decode(json.dumps(note)) if note else None
 
     def update_outcomes(self, decoded: DataFrame) -> None:
         """Let `bronze.events` say what records have become, where that differs from what it says."""
@@ -190,21 +278,44 @@ class Lake:
         changes: dict[str, Any] = {name: f"s.{name}" for name in told}
         table.alias("t").merge(source.alias("s"), _SAME_POSITION).whenMatchedUpdate(differs, changes).execute()
 
+    def merge(self, table: Table, keys: Collection[str], rows: DataFrame, note: Encoded) -> None:
+        """Put rows in the place of those with the same keys, add those that are new, and take away those that are
+        `gone` (a boolean column of `rows`, beside the table's), in one commit. `keys` should hold the partition's."""
+        from delta.tables import DeltaTable
+
+        columns: dict[str, Any] = {column.name: f"s.{column.name}" for column in table.columns}
+        same = " AND ".join(f"t.{name} = s.{name}" for name in keys)
+        target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
+        merged = target.merge(rows.alias("s"), same).whenMatchedDelete("s.gone")
+        merged = merged.whenMatchedUpdate(set=columns).whenNotMatchedInsert("NOT s.gone", values=columns)
+        # A merge takes its note from the session. Nobody else may use this one's meanwhile.
+        self._spark.conf.set(COMMIT_NOTE, note.encode())
+        try:
+            merged.execute()
+        finally:
+            self._spark.conf.unset(COMMIT_NOTE)
+
     def delete_positions(self, table: Table, positions: DataFrame) -> None:
         from delta.tables import DeltaTable
 
         target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
         target.merge(positions.alias("s"), _SAME_POSITION).whenMatchedDelete().execute()
 
-    def _writer(self, rows: DataFrame, note: Note) -> Any:
+    def _writer(self, rows: DataFrame, note: Encoded) -> Any:
         # The batch number in the note is the transaction's identity; `BatchWriter.recover` compares it. Delta's own
         # (`txnVersion`) would say the same, and rebuild a table's state from its log at each commit to check it, which
         # took a third of a small batch's time.
         return rows.write.format("delta").option("userMetadata", note.encode())
 
     def version(self, table: Table) -> int:
+        return self._snapshot(table).version()
+
+    def _log(self, table: Table) -> Any:
         log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
-        return log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().version()
+        return log.forTable(self._spark._jsparkSession, self.location(table))
+
+    def _snapshot(self, table: Table) -> Any:
+        return self._log(table).unsafeVolatileSnapshot()
 
     def _is_new(self, table: Table) -> bool:
         """Whether nothing was ever written to it. To read no rows takes a Spark that has just started seconds."""
@@ -220,10 +331,15 @@ class Lake:
         """(batch, positions) as the rows of `bronze.events` themselves tell them: the way back without a note."""
         if self._is_new(BRONZE_EVENTS):
             return 0, {}
+        gone = Expired.of(self.properties(BRONZE_EVENTS)).offsets
         rows = self.read(BRONZE_EVENTS)
         places = rows.groupBy("log_id", "kafka_topic", "kafka_partition").agg({"kafka_offset": "max"}).collect()
         batch = rows.agg({"batch": "max"}).first()[0] or 0  # type: ignore[index]
-        return batch, {(row[0], row[1], row[2]): row[3] + 1 for row in places}
+        return batch, {**gone, **{(row[0], row[1], row[2]): row[3] + 1 for row in places}}
+
+    def bronze_begins(self) -> date:
+        """The first day of which no record of `bronze.events` has gone for its age."""
+        return Expired.of(self.properties(BRONZE_EVENTS)).before or date.min
 
     def read_registry(self, version: int | None = None) -> Registry:
         if self._is_new(DEVICES):

@@ -7,21 +7,22 @@ resumes, in one way, whether the last writer stopped, was killed, or lost its ch
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
-import time
-from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edge_assets import object_store
-from edge_assets.errors import LogError
-from edge_assets.platform import jars, java
-from edge_assets.platform import log as kafka_log
+from edge_assets.errors import DiskFull
+from edge_assets.platform import disk, jars, java
 from edge_assets.service import Report
 from edge_assets.settings import Settings
-from edge_assets.stream import requests
+from edge_assets.stream import losses, requests, source
+from edge_assets.stream.reading import Reading
+from edge_assets.stream.source import Begin
+from edge_assets.tables import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,11 +35,45 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 5.0
-"""between two looks for new topics"""
+"""between two looks for room on the disk"""
 
 
 def run(settings: Settings, stop: threading.Event, report: Report) -> None:
-    """Run until `stop`. Raises what Spark raises: the keep-alive starts it anew."""
+    """Run until `stop`. Raises what Spark raises, and `DiskFull`: the keep-alive starts it anew, and then it waits for
+    room."""
+    wait_for_room(settings, stop, report)
+    if stop.is_set():
+        return
+    try:
+        _write(settings, stop, report)
+    except DiskFull:
+        raise
+    except Exception as error:
+        if full := disk.explained(settings, error):
+            raise full from error
+        raise
+
+
+def wait_for_room(settings: Settings, stop: threading.Event, report: Report) -> None:
+    """Wait until the reserve is free again, and a quarter more: before the JVM, which is the dear part of a start."""
+    waited = False
+    while not stop.is_set():
+        try:
+            disk.require(settings, disk.RESUME)
+        except DiskFull as error:
+            if not waited:
+                log.error("%s", error)
+            waited = True
+            report({"problem": str(error)})
+            stop.wait(LOOK_SECONDS)
+        else:
+            if waited:
+                log.info("there is room again: going on")
+                report({"problem": None})
+            return
+
+
+def _write(settings: Settings, stop: threading.Event, report: Report) -> None:
     from edge_assets.stream import durability, session
 
     if _forces(settings):
@@ -60,34 +95,58 @@ class _Writer:
     settings: Settings
     report: Report
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    """held by whoever commits: a batch, a request, maintenance"""
+    """held by whoever commits: a batch, a request, a slice of a chore"""
     _generation: int = 0
     """of the query; a batch of an earlier one writes nothing"""
-    _next_look: float = 0.0
+    _begun: int = 0
+    """the generation that the query was begun with: behind a batch that was not written, others would leave a gap"""
+    _unfinished: bool = False
+    """a batch has begun to commit and has not ended: nobody else may until a start has finished it"""
+    _work: dict[str, Any] = field(default_factory=dict)
+    """how far a request is that takes several steps"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream.batch import BatchWriter
+        from edge_assets.stream.chores import Chores
         from edge_assets.stream.durability import Durability
+        from edge_assets.stream.expiry import Expiry
+        from edge_assets.stream.gold.closing import Closing
+        from edge_assets.stream.gold.tables import Gold
         from edge_assets.stream.lake import Lake
         from edge_assets.stream.maintenance import Maintenance
+        from edge_assets.stream.reprocess import Reprocessing
+        from edge_assets.stream.rollback import Rollbacks
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
         self.lake.create_tables()
-        self.durability = Durability(self.settings.lake_path) if _forces(self.settings) else None
+        self.durability = Durability(self.settings.lake_path, TABLES) if _forces(self.settings) else None
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
+        self.closing = Closing(Gold(self.spark, self.settings), self.batches, self._turn, self.settings)
         self.maintenance = Maintenance(self.spark, self.lake, self.settings)
+        self.reading = Reading(self.spark, self.settings)
+        self.reprocessing = Reprocessing(self.spark, self.lake, self.batches, self.settings, self._force)
+        self.rollbacks = Rollbacks(self.lake, self.batches, self.reprocessing, self.settings, self._force)
+        chores = {
+            "maintain": self.maintenance.maintain,
+            "join": self.maintenance.join,
+            "expire": Expiry(self.lake, self.settings).expire,
+        }
+        self.chores = Chores(self._turn, chores, self._force)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
         try:
             while not stop.wait(POLL_SECONDS):
-                if new := self._new_topics():
-                    log.info("reading %s too", ", ".join(sorted(new)))
+                disk.require(self.settings)
+                why = self.reading.outdated(query.lastProgress)
+                if why or self._generation != self._begun:
+                    log.info("%s", why or "a batch was not written: reading it again")
                     self._stop(query)
                     query = self._start()
                 if not query.isActive:
                     query.awaitTermination(1)  # raises what ended it
                     raise RuntimeError("the streaming query ended by itself")
+                self.closing.step()
                 self._serve_requests()
                 self._maintain()
                 self._report(query)
@@ -103,99 +162,113 @@ class _Writer:
         except Exception as error:  # it took too long; nothing can be written by it any more
             log.warning("stopping the query: %s", str(error).splitlines()[0])
 
-    def _new_topics(self) -> set[str]:
-        """Topics that have come up since the query began (a room's first message)."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return set()
-        self._next_look = now + LOOK_SECONDS
-        try:
-            return set(kafka_log.read_topics(self.settings)) - set(self.log_ids)
-        except LogError as error:  # the query waits for Kafka by itself
-            log.debug("%s", error)
-            return set()
-
     def _start(self) -> StreamingQuery:
-        wanted = kafka_log.read_topics(self.settings)
-        for topic, retention_hours in wanted.items():
-            kafka_log.ensure_topic(self.settings, topic, retention_hours)
-        topics = sorted(wanted)
-        self.log_ids = kafka_log.log_ids(self.settings, topics)
-        generation, log_ids = self._generation, self.log_ids
-        checkpoint = self.settings.home / "stream" / "checkpoint"
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        source = self.spark.readStream.format("kafka").options(**self._source_options(topics))
-        batch = partial(self._batch, generation, log_ids)
-        stream = source.load().writeStream.foreachBatch(batch).option("checkpointLocation", str(checkpoint))
-        return stream.trigger(processingTime=f"{int(self.settings.stream.trigger_seconds * 1000)} milliseconds").start()
+        begin = self.reading.begin(self.batches.note.positions)
+        self.batches.give_up(begin.lost)
+        self._begun = self._generation
+        return self.reading.start(begin, partial(self._batch, self._generation, begin))
 
-    def _source_options(self, topics: list[str]) -> dict[str, Any]:
-        from edge_assets.stream import source
-
-        starts = source.starting_offsets(self.settings, self.log_ids, self.batches.note.positions)
-        return source.options(self.settings, topics, starts)
-
-    def _batch(self, generation: int, log_ids: Mapping[str, str], frame: DataFrame, batch_id: int) -> None:
-        from edge_assets.stream import source
-
+    def _batch(self, generation: int, begin: Begin, frame: DataFrame, batch_id: int) -> None:
         with self._turn:
             if generation != self._generation:
                 return
-            self.batches.write(source.records(frame, log_ids))
-            self._force()
+            self._unfinished = True
+            # Without room nothing is written; the main loop says so, and ends the query.
+            if self.reading.replaced or not disk.has_room(self.settings) or not self._write(begin, frame):
+                self._generation += 1
+            self._unfinished = False
+
+    def _write(self, begin: Begin, frame: DataFrame) -> bool:
+        """Write a batch; False where what was read is not of the logs that it seems to be of."""
+        records = source.records(frame, begin.log_ids)
+        summary = self.batches.write(records, begin.expected, partial(self.reading.confirm, begin))
+        if summary is None:
+            return False
+        self._force()
+        self.closing.heard(summary)
+        return True
 
     def _force(self) -> None:
         if self.durability:
             self.durability.sync()
 
     def _serve_requests(self) -> None:
+        """One step of each request that waits; between two steps the stream has its turn."""
+        self._work = {}
         for request in requests.waiting(self.settings):
-            with self._turn:
+            if self.chores.takes(request):
+                continue
+            # Gold is no batch's: it is computed again beside them.
+            with nullcontext() if _is_of_gold(request) else self._turn:
+                if self._unfinished:
+                    return
                 try:
-                    request.answer(**self._carry_out(request))
+                    answer = self._carry_out(request)
+                    self._force()
                 except ValueError as error:
-                    request.answer(error=str(error))
+                    answer = {"error": str(error)}
+                if answer is None:
+                    self._work[request.kind] = request.progress
+                else:
+                    request.answer(**answer)
 
-    def _carry_out(self, request: requests.Request) -> dict[str, Any]:
+    def _carry_out(self, request: requests.Request) -> dict[str, Any] | None:
+        """The answer; None: a step was done, and there are more."""
         if request.kind == "redrive":
             reason = request.arguments.get("reason")
             return self.batches.redrive(f"reason = '{reason}'" if reason else "true")
+        if _is_of_gold(request):
+            return self.closing.recompute(request)
+        if request.kind == "reprocess":
+            return self.reprocessing.step(request)
+        if request.kind == "rollback":
+            return self.rollbacks.step(request)
         raise ValueError(f"this writer knows no request {request.kind!r}: is the platform older than the command?")
 
     def _maintain(self) -> None:
-        if self.maintenance.due() and self._turn.acquire(blocking=False):
-            try:
-                self.maintenance.run()
-                self._force()
-            finally:
-                self._turn.release()
+        """The next slice of what is under way; where nothing is, what is due of itself is begun."""
+        if self.chores.idle and (due := self.maintenance.due()):
+            self.chores.begin(*due)
+        self.chores.step()
 
     def _report(self, query: StreamingQuery) -> None:
         self.report(
             {
                 "batch": self.batches.note.batch,
                 "written": dict(self.batches.written),
-                "tables": self.batches.tables(),
+                "tables": {**self.batches.tables(), **self.closing.gold.report()},
+                "published": self.closing.gold.publisher.published,
+                "watermark": _iso(self.batches.note.watermark),
                 "positions": {
                     f"{topic}/{partition}": offset
                     for (_, topic, partition), offset in self.batches.note.positions.items()
                 },
                 "pending_devices": len(self.batches.note.pending),
+                "lost": losses.told(self.batches.note.lost),
+                "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),
+                "work": self._work,
+                "maintenance": {"turns": self.chores.held.as_dict(), **self.chores.last},
             }
         )
+
+
+def _is_of_gold(request: requests.Request) -> bool:
+    return request.kind == "reprocess" and str(request.arguments["table"]).split(".")[0] == "gold"
+
+
+def _iso(micros: int | None) -> str | None:
+    return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")
 
 
 def _progress(query: StreamingQuery) -> dict[str, Any]:
     last = query.lastProgress
     if not last:
         return {}
-    sources = last["sources"]
-    behind = sources[0].get("metrics", {}).get("maxOffsetsBehindLatest") if sources else None
     return {
         "batch_duration_ms": last["batchDuration"],
         "input_rows": last["numInputRows"],
         "processed_rows_per_second": last.get("processedRowsPerSecond"),
-        "lag": int(behind) if behind is not None else None,
+        "lag": sum(source.unread(last).values()),
         "at": last["timestamp"],
     }

@@ -32,6 +32,7 @@ JVM_OPTIONS = (
 TALKATIVE = (
     "org.apache.spark.sql.catalyst.util.StringUtils",  # a plan was cut short: so we asked
     "org.apache.spark.sql.execution.streaming.runtime.ProcessingTimeExecutor",  # a batch took longer than its trigger
+    "org.apache.spark.rdd.MapPartitionsRDD",  # a merge holds its rows, and nobody will ask for their lineage
     "org.apache.spark.scheduler.DAGScheduler",  # a job group that is cancelled at a stop had no jobs
 )
 """Loggers that warn of the ordinary, some at every batch."""
@@ -167,6 +168,8 @@ def _options(settings: Settings, jars: list[Path]) -> dict[str, str]:
         # Rows of several days go to as many open files; without it every batch is sorted by day first.
         "spark.sql.maxConcurrentOutputFileWriters": "4",
         "spark.sql.parquet.compression.codec": "zstd",
+        # Each open file is written from memory: by default up to 128 MB of it, which with four days is the whole heap.
+        "spark.hadoop.parquet.block.size": str(32 << 20),
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # Without checksum files beside each file: Parquet has its own, and they double what an SD card has to create.
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",

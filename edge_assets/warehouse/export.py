@@ -15,6 +15,7 @@ from edge_assets.warehouse import lake
 from edge_assets.warehouse.duck_types import text
 from edge_assets.warehouse.rollups.layout import into_place
 from edge_assets.warehouse.sql import ask, refusal
+from edge_assets.warehouse.time_travel import prepared
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -75,6 +76,7 @@ def export(settings: Settings, what: str, file: Path, progress: Progress = lambd
 def _copy(
     opened: DuckDBPyConnection, settings: Settings, query: str, aside: Path, form: str, progress: Progress
 ) -> int:
+    query = prepared(opened, settings, query)
     ask(opened, settings, f"EXPLAIN {query}").fetchall()  # understood, a question, and its tables are there
     done = threading.Event()
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.tables import TABLES, Table
+from edge_assets.tables import Table, all_tables
 from edge_assets.warehouse.duck_types import from_delta, from_spark, quoted, text
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class DataFile:
     high: int | None = None
     begins: datetime | None = None
     ends: datetime | None = None
+    bytes: int = 0
 
     def may_hold(self, low: int, high: int) -> bool:
         return self.low is None or self.high is None or (self.low <= high and self.high >= low)
@@ -79,6 +80,8 @@ class Snapshot:
     """DuckDB's type of each column"""
     partitioned_by: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
+    properties: Mapping[str, str | None] = field(default_factory=dict)
+    """the table's own, `edge.expired` among them (`edge_assets.retention`)"""
     delta: DeltaTable | None = None
     """set where DuckDB cannot read the files itself"""
 
@@ -122,7 +125,7 @@ def names(settings: Settings) -> list[TableName]:
     """The tables of the lake: those of the contract, and whatever else lies in its folders."""
     with object_store.in_words(settings):
         found = {path.parent for path in settings.lake_path.glob("*/*/_delta_log")}
-    contract = {(table.layer, table.name) for table in TABLES}
+    contract = {(table.layer, table.name) for table in all_tables(settings)}
     return sorted(contract | {(path.parent.name, path.name) for path in found})
 
 
@@ -134,13 +137,13 @@ def snapshot(settings: Settings, name: TableName, version: int | None = None) ->
     path = settings.lake_path / name[0] / name[1]
     with object_store.in_words(settings):
         if not any((path / "_delta_log").glob("*.json")):
-            return _missing(name)
+            return _missing(settings, name)
     _refuse_odd_paths(path)
     for attempt in range(1, SNAPSHOTS + 1):
         try:
             return _of(name, path, DeltaTable(path.as_uri(), version, object_store.deltalake_options(settings)))
         except TableNotFoundError:
-            return _missing(name)
+            return _missing(settings, name)
         except (DeltaError, OSError, KeyError) as error:  # perhaps the log is being cleaned up at this moment
             if attempt == SNAPSHOTS:
                 raise LakeError(
@@ -162,7 +165,7 @@ def connection(settings: Settings, memory_limit: str | None = None) -> DuckDBPyC
     )
     opened.execute("SET TimeZone = 'UTC'")
     object_store.let_duckdb_read(opened, settings)
-    for layer in sorted({table.layer for table in TABLES}):
+    for layer in sorted({table.layer for table in all_tables(settings)}):
         opened.execute(f"CREATE SCHEMA {quoted(layer)}")
     return opened
 
@@ -185,15 +188,20 @@ def show(opened: DuckDBPyConnection, settings: Settings, name: TableName) -> Non
 
 
 def _show(opened: DuckDBPyConnection, table: Snapshot) -> None:
+    show_as(opened, table, table.sql_name)
+
+
+def show_as(opened: DuckDBPyConnection, table: Snapshot, name: str) -> None:
+    """Show a snapshot by a name of the asker's, as SQL has it. Raises DuckDB's own errors."""
     if table.delta is None:
-        opened.execute(f"CREATE OR REPLACE VIEW {table.sql_name} AS {table.select()}")
+        opened.execute(f"CREATE OR REPLACE VIEW {name} AS {table.select()}")
         return
     reader = table.delta.scan()  # noqa: F841 (DuckDB finds it by its name)
-    opened.execute(f"CREATE OR REPLACE TABLE {table.sql_name} AS SELECT * FROM reader")
+    opened.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM reader")
 
 
-def contract_table(name: TableName) -> Table | None:
-    return next((table for table in TABLES if (table.layer, table.name) == name), None)
+def contract_table(settings: Settings, name: TableName) -> Table | None:
+    return next((table for table in all_tables(settings) if (table.layer, table.name) == name), None)
 
 
 def _refuse_odd_paths(path: Path) -> None:
@@ -202,8 +210,8 @@ def _refuse_odd_paths(path: Path) -> None:
         raise LakeError(f"reading {path}: deltalake cannot read below a folder named with {odd[0]}; set lake.path")
 
 
-def _missing(name: TableName) -> Snapshot:
-    table = contract_table(name)
+def _missing(settings: Settings, name: TableName) -> Snapshot:
+    table = contract_table(settings, name)
     if table is None:
         raise LakeError(f"reading {'.'.join(name)}: there is no such table; `edge sql 'SHOW ALL TABLES'` lists them")
     return Snapshot(name, None, {column.name: from_spark(column.type) for column in table.columns})
@@ -211,12 +219,13 @@ def _missing(name: TableName) -> Snapshot:
 
 def _of(name: TableName, path: Path, delta: DeltaTable) -> Snapshot:
     columns = {field["name"]: from_delta(field["type"]) for field in json.loads(delta.schema().to_json())["fields"]}
-    partitioned_by = tuple(delta.metadata().partition_columns)
+    about = delta.metadata()
+    partitioned_by = tuple(about.partition_columns)
     actions = _add_actions(delta, partitioned_by)
     if _plain(delta, actions, columns, partitioned_by):
         files = tuple(_file(path, action) for action in actions if action["num_records"] != 0)
-        return Snapshot(name, delta.version(), columns, partitioned_by, files)
-    return Snapshot(name, delta.version(), columns, partitioned_by, delta=delta)
+        return Snapshot(name, delta.version(), columns, partitioned_by, files, about.configuration)
+    return Snapshot(name, delta.version(), columns, partitioned_by, properties=about.configuration, delta=delta)
 
 
 def _add_actions(delta: DeltaTable, partitioned_by: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -224,7 +233,7 @@ def _add_actions(delta: DeltaTable, partitioned_by: tuple[str, ...]) -> list[dic
     import pyarrow
 
     actions = pyarrow.table(delta.get_add_actions(flatten=True))
-    wanted = ["path", "num_records", *(f"partition.{name}" for name in partitioned_by)]
+    wanted = ["path", "num_records", "size_bytes", *(f"partition.{name}" for name in partitioned_by)]
     wanted += [f"{bound}.{name}" for name in (RANGE_COLUMN, TIME_COLUMN) for bound in ("min", "max")]
     found = actions.select([name for name in wanted if name in actions.column_names])
     for number, column in enumerate(found.schema):
@@ -267,7 +276,8 @@ def _hive(value: Any) -> str:
 def _file(path: Path, action: dict[str, Any]) -> DataFile:
     low, high = action.get(f"min.{RANGE_COLUMN}"), action.get(f"max.{RANGE_COLUMN}")
     begins, ends = _time(action.get(f"min.{TIME_COLUMN}")), _time(action.get(f"max.{TIME_COLUMN}"))
-    return DataFile(str(path / unquote(action["path"])), low, high, begins, ends and ends + TIME_ROUNDED)
+    size = action.get("size_bytes") or 0
+    return DataFile(str(path / unquote(action["path"])), low, high, begins, ends and ends + TIME_ROUNDED, size)
 
 
 def _time(micros: Any) -> datetime | None:

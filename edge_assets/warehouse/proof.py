@@ -3,12 +3,17 @@
 What is proved of each place (log id, topic, partition):
 
 1. `bronze.events` holds each offset from the first to the last once;
+   (what is missing because it expired before it was read, and was announced as lost, is told apart);
 2. its first is the log's first or was before it, its last is not beyond the log's end; the rest is lag;
 3. each record has one outcome, and that is one of the four;
 4. a record with the outcome `dead_letter` has one row in `bronze.dead_letters`, and no other record has one;
 5. a record that was `read` has as many rows in `silver.readings` as its `readings` says, no other has any, and no
    measurement is there twice for one record;
 6. a row of `silver.device_states` is of a message that was ignored as retained, and no measurement is there twice.
+
+Rows that were given up for their age are known from the tables themselves (`edge_assets.retention.Expired`): below the
+offset that `bronze.events` names for a place nothing is looked at, and of days of which silver has given up rows none
+is missed there.
 
 Memory stays bounded however long the log is: offsets are counted in bitmaps, `BUCKET` of them each, and the tables are
 joined bucket by bucket, each time only from the files that may hold it.
@@ -18,10 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from edge_assets.log_record import Place
+from edge_assets.retention import Expired
+from edge_assets.stream.losses import Loss
 from edge_assets.tables import OUTCOMES
 from edge_assets.warehouse.duck_types import text
 from edge_assets.warehouse.lake import Snapshot
@@ -83,6 +91,10 @@ class Tally:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     begin: int | None = None
     end: int | None = None
+    lost: tuple[Loss, ...] = ()
+    """what the stream writer has announced"""
+    kept_from: int = 0
+    """what lies below this offset was given up for its age, and is counted nowhere"""
 
     @property
     def held(self) -> list[int]:
@@ -113,31 +125,43 @@ class Tally:
     @property
     def missing_head(self) -> int:
         """Records that the log holds before the table's first."""
-        return max(0, self.first - self.begin) if self.first is not None and self.begin is not None else 0
+        begin = self.kept_from or self.begin
+        return max(0, self.first - begin) if self.first is not None and begin is not None else 0
 
     @property
     def expired(self) -> int:
         """Records that the log gave up before they were read."""
-        return max(0, self.begin - self.last - 1) if self.last is not None and self.begin is not None else 0
+        return max(0, self.begin - self.reached) if self.reached is not None and self.begin is not None else 0
+
+    @property
+    def reached(self) -> int | None:
+        """The offset after the last that the table holds, or has given up for its age."""
+        return self.last + 1 if self.last is not None else self.kept_from or None
+
+    @property
+    def announced(self) -> int:
+        """Of the missing offsets between the first and the last, those that were announced as lost."""
+        first, last = self.first or 0, -1 if self.last is None else self.last
+        ranges = sum(max(0, min(loss.last, last) - max(loss.first, first) + 1) for loss in self.lost)
+        return min(ranges, self.gaps - self.missing_head)
 
     @property
     def beyond(self) -> int:
         """Records of the table that the log does not have (any more)."""
-        return max(0, self.last + 1 - self.end) if self.last is not None and self.end is not None else 0
+        return max(0, self.reached - self.end) if self.reached is not None and self.end is not None else 0
 
     @property
     def lag(self) -> int | None:
         """Records of the log that are not in the table yet; None: the log is not there to compare."""
         if self.end is None or self.begin is None:
             return None
-        reached = self.begin if self.last is None else max(self.begin, self.last + 1)
-        return max(0, self.end - reached)
+        return max(0, self.end - max(self.begin, self.reached or 0))
 
     @property
     def frontier(self) -> int | None:
         """Rows of other tables behind this offset belong to a batch that is being written, and prove nothing."""
-        if self.last is not None:
-            return self.last
+        if self.reached is not None:
+            return self.reached - 1
         return None if self.begin is None else self.begin - 1
 
 
@@ -153,10 +177,26 @@ class Tables:
     bucket: int = BUCKET
     """offsets that are looked at in one go"""
 
+    @property
+    def expired(self) -> Expired:
+        """What `bronze.events` has given up for its age."""
+        return Expired.of(self.events.properties)
 
-def prove(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> tuple[list[Tally], list[Problem]]:
+    @property
+    def complete_from(self) -> date:
+        """The first day of which silver has given up nothing."""
+        given_up = (Expired.of(table.properties).before for table in (self.readings, self.rooms))
+        return max(filter(None, given_up), default=date.min)
+
+
+def prove(
+    opened: DuckDBPyConnection, tables: Tables, ends: LogEnds, lost: Iterable[Loss] = ()
+) -> tuple[list[Tally], list[Problem]]:
     """Count and check everything. Each place that the tables or the log have gives a tally."""
     tallies = _tallies(opened, tables, ends)
+    for loss in lost:
+        if loss.place in tallies:
+            tallies[loss.place].lost += (loss,)
     problems = list(_without_position(opened, tables))
     latest = _value(opened, f"SELECT max(batch) FROM ({tables.events.select()})")
     for tally in tallies.values():
@@ -170,7 +210,9 @@ def prove(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> tuple[li
 
 
 def _tallies(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> dict[Place, Tally]:
-    tallies: dict[Place, Tally] = {place: Tally(place) for place in ends.ends}
+    gone = tables.expired.offsets
+    tallies: dict[Place, Tally] = {place: Tally(place) for place in [*ends.ends, *gone]}
+    _show_horizon(opened, gone)
 
     def bucket(row: Mapping[str, Any]) -> Bucket:
         place = (row["log_id"], row["kafka_topic"], row["kafka_partition"])
@@ -190,6 +232,7 @@ def _tallies(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> dict[
         bucket(row).state_rows = row["records"]
     for place, tally in tallies.items():
         tally.begin, tally.end = ends.begins.get(place), ends.ends.get(place)
+        tally.kept_from = gone.get(place, 0)
     return tallies
 
 
@@ -198,6 +241,10 @@ _HAS_POSITION = (
 )
 _BUCKET_OF = "log_id, kafka_topic, kafka_partition, kafka_offset // {size} AS bucket"
 
+_KEPT = f"""{_HAS_POSITION} AND kafka_offset >= coalesce((
+    SELECT max(h.kept_from) FROM horizon h WHERE h.log_id = t.log_id AND h.kafka_topic = t.kafka_topic
+    AND h.kafka_partition = t.kafka_partition), 0)"""
+
 _COUNT_EVENTS = f"""
 SELECT {_BUCKET_OF}, count(*) AS records,
     bit_count(bitstring_agg(kafka_offset % {{size}}, 0, {{size}} - 1)) AS distinct_offsets,
@@ -205,9 +252,19 @@ SELECT {_BUCKET_OF}, count(*) AS records,
     {", ".join(f"count_if(outcome = '{name}') AS {name}" for name in OUTCOMES)},
     count_if(outcome IS NULL OR outcome NOT IN {OUTCOMES}) AS invalid,
     coalesce(sum(refused), 0)::BIGINT AS refused
-FROM ({{table}}) WHERE {_HAS_POSITION} GROUP BY ALL"""
+FROM ({{table}}) AS t WHERE {_KEPT} GROUP BY ALL"""
 
-_COUNT_ROWS = f"SELECT {_BUCKET_OF}, count(*) AS records FROM ({{table}}) WHERE {_HAS_POSITION} GROUP BY ALL"
+_COUNT_ROWS = f"SELECT {_BUCKET_OF}, count(*) AS records FROM ({{table}}) AS t WHERE {_KEPT} GROUP BY ALL"
+
+
+def _show_horizon(opened: DuckDBPyConnection, gone: Mapping[Place, int]) -> None:
+    """The offsets below which nothing is looked at, as a table of their own."""
+    opened.execute(
+        "CREATE OR REPLACE TEMP TABLE horizon "
+        "(log_id VARCHAR, kafka_topic VARCHAR, kafka_partition INTEGER, kept_from BIGINT)"
+    )
+    for place, offset in gone.items():
+        opened.execute("INSERT INTO horizon VALUES (?, ?, ?, ?)", [*place, offset])
 
 
 def _without_position(opened: DuckDBPyConnection, tables: Tables) -> Iterator[Problem]:
@@ -223,21 +280,28 @@ def _without_position(opened: DuckDBPyConnection, tables: Tables) -> Iterator[Pr
 
 
 def _check_offsets(opened: DuckDBPyConnection, tables: Tables, tally: Tally) -> Iterator[Problem]:
-    if inner := tally.gaps - tally.missing_head:
+    if tally.announced:
+        ranges = "; ".join(map(str, tally.lost))
+        says = f"{tally.announced} records expired before they were read, as was announced: {ranges}"
+        yield Problem("expired", says, tally.place, tally.announced)
+    if inner := tally.gaps - tally.missing_head - tally.announced:
         query = _gaps_query(tally.place)
         shown = _first_missing(opened, tables, tally)
         yield Problem("gap", f"{inner} offsets are missing in bronze.events", tally.place, inner, shown, query)
     if repeats := tally.total("records") - tally.total("distinct"):
         query = _repeats_query(tally.place)
         numbers = [number for number in tally.held if tally.buckets[number].records > tally.buckets[number].distinct]
-        shown = _first_rows(opened, tables, query, numbers)
+        shown = _first_rows(opened, tables, tally, query, numbers)
         yield Problem("repeat", f"{repeats} rows of bronze.events are repeats", tally.place, repeats, shown, query)
     if tally.missing_head:
-        says = f"the log begins at {tally.begin}, bronze.events only at {tally.first}"
-        yield Problem("gap", says, tally.place, tally.missing_head, (tally.begin or 0,))
+        begin = tally.kept_from or tally.begin or 0
+        says = f"the log begins at {begin}, bronze.events only at {tally.first}"
+        if tally.kept_from:
+            says = f"rows before {begin} were given up for their age, and bronze.events begins at {tally.first}"
+        yield Problem("gap", says, tally.place, tally.missing_head, (begin,))
     if tally.expired:
         says = f"{tally.expired} records left the log unread: its retention is shorter than the stream's absence was"
-        yield Problem("expired", says, tally.place, tally.expired, ((tally.last or 0) + 1,))
+        yield Problem("expired", says, tally.place, tally.expired, (tally.reached or 0,))
     if tally.beyond:
         says = (
             f"bronze.events holds {tally.beyond} records that the log does not: it ends at {tally.end}. Kafka lost its "
@@ -255,7 +319,8 @@ def _first_missing(opened: DuckDBPyConnection, tables: Tables, tally: Tally) -> 
             found.append(ends)
         bucket = tally.buckets[after]
         if bucket.distinct < bucket.last - bucket.first + 1:
-            found += _first_rows(opened, tables, _gaps_query(tally.place), [after])
+            found += _first_rows(opened, tables, tally, _gaps_query(tally.place), [after])
+        found = [offset for offset in found if not any(loss.first <= offset <= loss.last for loss in tally.lost)]
         if len(found) >= SHOWN:
             break
     return tuple(found[:SHOWN])
@@ -286,7 +351,7 @@ def _check_outcomes(tables: Tables, tally: Tally, opened: DuckDBPyConnection) ->
             f"AND (outcome IS NULL OR outcome NOT IN {OUTCOMES}) ORDER BY 1"
         )
         numbers = [number for number in tally.held if tally.buckets[number].invalid]
-        shown = _first_rows(opened, tables, query, numbers)
+        shown = _first_rows(opened, tables, tally, query, numbers)
         says = f"{count} records have none of the outcomes {', '.join(OUTCOMES)}"
         yield Problem("outcome", says, tally.place, count, shown, query)
 
@@ -309,7 +374,7 @@ _KINDS = {
 
 _READINGS = """WITH
   record AS (
-    SELECT kafka_offset, max(batch) AS batch,
+    SELECT kafka_offset, max(batch) AS batch, min(date) AS date,
       max(CASE WHEN outcome = 'read' THEN coalesce(readings, 0) ELSE 0 END) AS gave
     FROM bronze.events WHERE {place} GROUP BY kafka_offset),
   measured AS (
@@ -319,7 +384,7 @@ _READINGS = """WITH
   found AS (SELECT kafka_offset, sum(times) AS has, max(times) AS most FROM measured GROUP BY kafka_offset)
 SELECT kafka_offset, batch, gave, coalesce(has, 0) AS has,
   CASE WHEN gave IS NULL THEN 'reading_orphan'
-       WHEN coalesce(has, 0) < gave THEN 'reading_missing'
+       WHEN coalesce(has, 0) < gave AND date >= {complete_from} THEN 'reading_missing'
        WHEN most > 1 THEN 'reading_doubled'
        WHEN has > gave THEN 'reading_extra' END AS problem
 FROM record FULL JOIN found USING (kafka_offset) WHERE problem IS NOT NULL ORDER BY kafka_offset"""
@@ -365,8 +430,8 @@ def _check_derived(
         if bucket.state_rows:
             queries.append((_STATES, (tables.states,)))
         for template, derived in queries:
-            query = template.format(place=_at(tally.place))
-            _show_bucket(opened, number * tables.bucket, tables.bucket, tables.events, *derived)
+            query = template.format(place=_at(tally.place), complete_from=f"DATE '{tables.complete_from}'")
+            _show_bucket(opened, tally, number, tables, tables.events, *derived)
             for row in _rows(opened, _GROUPED.format(query=query, ahead=_ahead(tally, log_away), shown=SHOWN)):
                 kind = row["problem"]
                 found[kind] = _joined(found.get(kind), row, tally.place, query, latest_batch)
@@ -409,19 +474,22 @@ def _joined(
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-def _show_bucket(opened: DuckDBPyConnection, low: int, size: int, *tables: Snapshot) -> None:
+def _show_bucket(opened: DuckDBPyConnection, tally: Tally, number: int, tables: Tables, *shown: Snapshot) -> None:
     """Let the tables' names stand for one bucket of them, so that the queries which people run serve here, too."""
-    high = low + size - 1
-    for table in tables:
+    high = (number + 1) * tables.bucket - 1
+    low = max(number * tables.bucket, tally.kept_from)
+    for table in shown:
         select = f"FROM ({table.select(low, high)}) WHERE kafka_offset BETWEEN {low} AND {high}"
         opened.execute(f"CREATE OR REPLACE VIEW {table.sql_name} AS {select}")
 
 
-def _first_rows(opened: DuckDBPyConnection, tables: Tables, query: str, numbers: Iterable[int]) -> tuple[int, ...]:
+def _first_rows(
+    opened: DuckDBPyConnection, tables: Tables, tally: Tally, query: str, numbers: Iterable[int]
+) -> tuple[int, ...]:
     """The first column of the first rows of a query of `bronze.events`, asked bucket by bucket."""
     found: list[int] = []
     for number in numbers:
-        _show_bucket(opened, number * tables.bucket, tables.bucket, tables.events)
+        _show_bucket(opened, tally, number, tables, tables.events)
         found += [row[0] for row in opened.execute(query).fetchmany(SHOWN)]
         if len(found) >= SHOWN:
             break

@@ -34,7 +34,7 @@ def render(result: DuckDBPyConnection, form: str) -> str:
     if form == "csv":
         return _csv(columns, _rows(result))
     rows = result.fetchmany(TABLE_ROWS)
-    return _table(columns, rows, more=bool(result.fetchmany(1)))
+    return table_of(columns, rows, more=bool(result.fetchmany(1)))
 
 
 def plain(value: Any) -> Any:
@@ -85,7 +85,8 @@ def _csv(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> str:
     return out.getvalue().removesuffix("\n")
 
 
-def _table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]], more: bool) -> str:
+def table_of(columns: Sequence[str], rows: Sequence[tuple[Any, ...]], more: bool = False) -> str:
+    """Columns under each other, numbers to the right; and how many rows that are, or that there are more."""
     cells = [[_short(_cell(value)) for value in row] for row in rows]
     widths = [max([len(name), *(len(row[index]) for row in cells)]) for index, name in enumerate(columns)]
     numbers = [

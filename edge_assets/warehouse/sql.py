@@ -4,8 +4,9 @@ Tables are `bronze.events`, `silver.readings` and so on (see `edge_assets.tables
 lake's folders is there as well. Rollups and views (`readings_1h`, `energy_daily`, `grafana_climate`) are those of
 `edge.duckdb` as it is when the connection is made; `measurements` shows rooms and devices alike, from silver.
 
-Each query sees each table at one version. Nothing can be written: the tables are views, and `run_sql` takes nothing but
-questions.
+Each query sees each table at one version: the newest, or the one that it asks for, as in `silver.readings AT (VERSION
+=> 12)` (`edge_assets.warehouse.time_travel`). Nothing can be written: the tables are views, and `run_sql` takes nothing
+but questions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.warehouse import lake
+from edge_assets.warehouse import lake, time_travel
 from edge_assets.warehouse.duck_types import quoted, text
 from edge_assets.warehouse.rendering import FORMATS, render
 from edge_assets.warehouse.rollups.measurements import READINGS, ROOMS, relation
@@ -65,6 +66,7 @@ def ask(opened: DuckDBPyConnection, settings: Settings, query: str) -> Any:
     """Execute one question on a fresh connection, with what it asks about attached. Raises DuckDB's own errors."""
     import duckdb
 
+    query = time_travel.prepared(opened, settings, query)
     statement = _one_question(query)
     known = lake.names(settings)
     wanted = _mentioned(query, known)

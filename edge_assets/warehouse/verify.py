@@ -6,6 +6,9 @@ wanted, and reports.
 The tables are committed one after another (`bronze.events` first), and the stream writer goes on while we look. So
 a finding in a table that follows `bronze.events` counts only when it is still there after the writer had time to
 finish its batch; where no writer runs, at once.
+
+Records that expired in the log before they were read are a loss, whether it was announced or not: then it does not
+hold. But they are named as such (`expired`), with their offsets, so that nobody takes another gap for one of them.
 """
 
 from __future__ import annotations
@@ -18,8 +21,13 @@ from typing import Any
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
 from edge_assets.platform import endpoints
+from edge_assets.retention import Expired
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
+from edge_assets.stream import losses
+from edge_assets.stream.durability import note_before
+from edge_assets.stream.losses import Loss
+from edge_assets.tables import BRONZE_EVENTS
 from edge_assets.warehouse import lake, log_ends
 from edge_assets.warehouse.log_ends import LogEnds
 from edge_assets.warehouse.proof import Problem, Tables, Tally, prove
@@ -54,6 +62,8 @@ class PartitionProof:
     refused_properties: int
     readings: int
     """rows of silver.readings"""
+    kept_from: int
+    """records before this offset were given up for their age; 0: none"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,11 @@ class Report:
     """Kafka could not be asked: the tables are proved against themselves alone"""
     partitions: tuple[PartitionProof, ...]
     problems: tuple[Problem, ...]
+
+    @property
+    def expired_alone(self) -> bool:
+        """Nothing is amiss but what the log gave up before it was read."""
+        return bool(self.problems) and all(problem.kind == "expired" for problem in self.problems)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON has it; `read` is the number of records that were taken from the log."""
@@ -105,7 +120,9 @@ class Report:
             f"{self._sum('readings'):,} readings, {self._sum('refused_properties'):,} properties refused"
         )
         lag = f"; {self._sum('lag'):,} records are still on their way" if self._sum("lag") else ""
-        return f"{'✓ complete' if self.holds else '✗ NOT PROVED'}: {numbers}{lag}"
+        aged = sum(partition.kept_from > 0 for partition in self.partitions)
+        given_up = f"; of {aged} partitions the beginning was given up for its age" if aged else ""
+        return f"{'✓ complete' if self.holds else '✗ NOT PROVED'}: {numbers}{lag}{given_up}"
 
     def _sum(self, name: str) -> int:
         return sum(getattr(partition, name) or 0 for partition in self.partitions)
@@ -122,7 +139,8 @@ def verify(settings: Settings, wait_seconds: float = 0, memory_limit: str | None
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         report = _look(settings, memory_limit, late)
-        unsettled = bool(report.problems) and all(p.derived for p in report.problems)
+        amiss = [problem for problem in report.problems if problem.kind != "expired"]
+        unsettled = bool(amiss) and all(problem.derived for problem in amiss)
         if not unsettled or lock_holder(settings, WRITER) is None or time.monotonic() > deadline:
             return report
         time.sleep(LOOK_SECONDS)
@@ -132,7 +150,9 @@ def _look(settings: Settings, memory_limit: str | None, late: Sequence[Problem])
     """One proof over one snapshot. The log is asked after it, so that it cannot be behind."""
     tables = _tables(settings)
     ends = log_ends.ask(settings)
-    tallies, problems = _proved(settings, memory_limit, tables, ends)
+    note = note_before(settings.lake_path / BRONZE_EVENTS.layer / BRONZE_EVENTS.name)
+    lost = losses.decoded(note) if note else ()
+    tallies, problems = _proved(settings, memory_limit, tables, ends, lost)
     away = ends.problem
     if away:
         says = f"the tables could not be compared with the log, but only with one another: {away}"
@@ -142,14 +162,14 @@ def _look(settings: Settings, memory_limit: str | None, late: Sequence[Problem])
 
 
 def _proved(
-    settings: Settings, memory_limit: str | None, tables: Tables, ends: LogEnds
+    settings: Settings, memory_limit: str | None, tables: Tables, ends: LogEnds, lost: Sequence[Loss]
 ) -> tuple[list[Tally], list[Problem]]:
     import duckdb
 
     for attempt in range(1, lake.SNAPSHOTS + 1):
         try:
             with lake.connection(settings, memory_limit) as opened:
-                return prove(opened, tables, ends)
+                return prove(opened, tables, ends, lost)
         except duckdb.IOException as error:  # maintenance took a file away: once more, with a new snapshot
             if attempt == lake.SNAPSHOTS:
                 raise LakeError(f"verifying the tables in {settings.lake_path}: {_one_line(str(error))}") from error
@@ -194,7 +214,8 @@ def _behind(last: int | None, begin: int, end: int) -> bool:
 
 
 class _Reached:
-    """The last offset of each place in `bronze.events`. Looks only into files that it has not seen."""
+    """The last offset of each place in `bronze.events`, or the last that it has given up for its age. Looks only into
+    files that it has not seen."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -208,6 +229,8 @@ class _Reached:
         with lake.connection(self._settings) as opened:
             for *place, last in opened.execute(query.format(fresh.select())).fetchall():
                 self._last[tuple(place)] = max(last, self._last.get(tuple(place), -1))  # type: ignore[index]
+        for given_up, end in Expired.of(table.properties).offsets.items():
+            self._last[given_up] = max(end - 1, self._last.get(given_up, -1))
         self._seen |= {file.path for file in table.files}
         return self._last
 
@@ -235,6 +258,7 @@ def _partition(tally: Tally) -> PartitionProof:
         ignored=tally.outcome("ignored"),
         refused_properties=tally.total("refused"),
         readings=tally.total("reading_rows"),
+        kept_from=tally.kept_from,
     )
 
 

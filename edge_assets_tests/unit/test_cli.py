@@ -17,7 +17,8 @@ from edge_assets.settings import Settings
 from edge_assets.sources import replay
 from edge_assets.sources.replay import ReplayResult
 
-COMMANDS = "up down status doctor settings replay import sql export verify redrive bench".split()
+COMMANDS = "up down status doctor settings replay import sql history export verify redrive".split()
+COMMANDS += ["reprocess", "rollback", "bench"]
 
 
 def edge(settings: Settings, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -14,11 +14,14 @@ import pytest
 from edge_assets.definitions import build
 from edge_assets.defs.assets import asset_specs
 from edge_assets.defs.checks import (
+    DROP_SECONDS,
     Sample,
     asset_checks,
     check_sensor,
     judge_dead_letters,
+    judge_disk,
     judge_drops,
+    judge_expired,
     judge_fields,
     judge_lag,
     judge_plausible,
@@ -287,5 +290,21 @@ def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.
     selection = dg.AssetSelection.checks(*wanted)
     result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
     verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    passing = ("few_dead_letters", "caught_up", "plausible", "fields_known")
-    assert verdicts == {"nothing_dropped": False, **dict.fromkeys(passing, True)}
+    names = ("few_dead_letters", "nothing_expired", "disk_space", "caught_up", "plausible", "fields_known")
+    assert verdicts == {"nothing_dropped": False, **dict.fromkeys(names, True)}
+
+
+def test_what_expired_unread_fails_for_a_day_and_is_told_after_it() -> None:
+    assert judge_expired([Sample(600)]).passed
+    lost: dict[str, Any] = {"lost": 50, "lost_at": 500.0, "lost_ranges": ("sensor-events/0 offsets 1 to 50",)}
+    verdict = judge_expired([Sample(600, **lost)])
+    assert not verdict.passed and "offsets 1 to 50. Raise EDGE_KAFKA__RETENTION_HOURS" in verdict.words
+    later = judge_expired([Sample(600 + DROP_SECONDS, **lost)])
+    assert later.passed and later.words.startswith("50 records")
+
+
+def test_little_space_is_told_before_the_stream_writer_stops() -> None:
+    assert judge_disk([Sample(0, free_mb=1_000, reserve_mb=200)]).passed
+    low, none = (judge_disk([Sample(0, free_mb=free, reserve_mb=200)]) for free in (999, 249))
+    assert not low.passed and low.severity == dg.AssetCheckSeverity.WARN and "make room" in low.words
+    assert not none.passed and none.severity == dg.AssetCheckSeverity.ERROR and "200 MB" in none.words

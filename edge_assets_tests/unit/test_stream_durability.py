@@ -114,10 +114,39 @@ def test_a_table_torn_from_its_first_commit_on_says_what_to_do(lake: Path) -> No
 
 def test_sync_forces_each_new_commit_once_data_before_log(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[Path] = []
-    watch = durability.Durability(lake)
+    watch = durability.Durability(lake, TABLES)
     monkeypatch.setattr(durability, "_force", forced.append)
     write_deltalake(folder(lake), pa.table({"batch": [4]}), mode="append")
     watch.sync()
     watch.sync()
     commit = durability.commits(folder(lake))[3]
     assert [path for path in forced if path.suffix in (".parquet", ".json")] == [data_file(lake, 3), commit.path]
+
+
+GOLD = Table("gold", "telemetry_5s_agg", "a window", ())
+
+
+@pytest.fixture
+def with_gold(lake: Path) -> Path:
+    for batch in (1, 2, 3):
+        commit(lake, GOLD, batch)
+    return lake
+
+
+def test_gold_that_is_torn_is_taken_back_alone(with_gold: Path) -> None:
+    data_file(with_gold, 1, GOLD).unlink()
+    assert durability.mend(with_gold) is None
+    assert [batches(with_gold, table) for table in (*TABLES, GOLD)] == [[1, 2, 3], [1, 2, 3], [1]]
+
+
+def test_gold_goes_back_with_the_batches_that_it_was_made_of(with_gold: Path) -> None:
+    data_file(with_gold, 1).unlink()
+    assert durability.mend(with_gold) == 1
+    assert [batches(with_gold, table) for table in (*TABLES, GOLD)] == [[1], [1], [1]]
+
+
+def test_gold_of_which_no_commit_is_whole_is_made_anew(with_gold: Path) -> None:
+    durability.commits(folder(with_gold, GOLD))[0].path.write_text("")
+    assert durability.mend(with_gold) is None
+    assert not folder(with_gold, GOLD).exists()
+    assert batches(with_gold) == [1, 2, 3]

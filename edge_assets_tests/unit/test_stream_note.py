@@ -14,6 +14,7 @@ NOTE = Note(
     knowledge=Knowledge((Fence("log", 0, "bridge", 2, 5),), {"boot": 9}, frozenset({("log", 0, 6)})),
     pending={"front door": "2026-11-21"},
     follows=("silver.room_telemetry",),
+    work="reprocess",
 )
 
 

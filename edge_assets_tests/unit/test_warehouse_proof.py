@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from edge_assets.log_record import Place
 from edge_assets.settings import Settings
+from edge_assets.stream.losses import Loss
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, DEVICE_STATES, READINGS, Table
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.log_ends import LogEnds
@@ -24,12 +25,12 @@ OTHER_LOG = "another-log"
 
 
 def proved(
-    settings: Settings, begin: int = 0, end: int = 20, bucket: int = BUCKET
+    settings: Settings, begin: int = 0, end: int = 20, bucket: int = BUCKET, lost: tuple[Loss, ...] = ()
 ) -> tuple[dict[Place, Tally], list[Problem]]:
     events, dead_letters, readings, rooms, states = (lake.snapshot(settings, name) for name in NAMES)
     tables = Tables(events, dead_letters, readings, rooms, states, bucket)
     with lake.connection(settings) as opened:
-        tallies, problems = prove(opened, tables, LogEnds({PLACE: begin}, {PLACE: end}))
+        tallies, problems = prove(opened, tables, LogEnds({PLACE: begin}, {PLACE: end}), lost)
     return {tally.place: tally for tally in tallies}, problems
 
 
@@ -183,6 +184,16 @@ def test_records_that_left_the_log_unread(settings: Settings) -> None:
     sound_lake(settings)
     problem = proved(settings, begin=25, end=30)[1][0]
     assert (problem.kind, problem.count, problem.offsets) == ("expired", 5, (20,))
+
+
+def test_a_loss_that_was_announced_is_told_from_a_gap_that_nobody_knows(settings: Settings) -> None:
+    sound_lake(settings)
+    for table in (BRONZE_EVENTS, DEAD_LETTERS, READINGS):
+        removed(table, "kafka_offset IN (3, 4, 5, 9)")(settings)
+    lost = (Loss(PLACE, 3, 5, 0),)
+    found = [(problem.kind, problem.count, problem.offsets) for problem in proved(settings, lost=lost)[1]]
+    assert found == [("expired", 3, ()), ("gap", 1, (9,))]
+    assert [(p.kind, p.count) for p in proved(settings)[1]] == [("gap", 4)]
 
 
 def test_a_log_that_lost_its_tail(settings: Settings) -> None:

@@ -10,6 +10,7 @@
     files         rewriting one file, aside and then in its place
     update        the incremental run, and the rebuild
     publish       `edge.duckdb`, built aside and swapped in
+    expiry        minutes that are too old leave readings_1m
     compare       sampled buckets against a recompute from silver
 
 The promise: each bucket is what a recompute from silver gives. Buckets are recomputed and never added to, so a run

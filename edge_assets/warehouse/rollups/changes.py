@@ -1,7 +1,8 @@
 """What a Delta table's log says has changed since a version, from its commits alone: nothing else is opened or listed.
 
 A commit is a JSON file that is named by its version, so the next one is found by its name. Files that maintenance
-joined (`dataChange: false`) hold the rows that were there before, and are passed over.
+joined (`dataChange: false`) hold the rows that were there before, and are passed over; so is a commit that gave up rows
+for their age (`edge_assets.retention`), as what was rolled up of them stays.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from edge_assets.errors import LakeError
+from edge_assets.retention import is_marked
 from edge_assets.warehouse.rollups.layout import Seen
 
 STATISTICS_ROUNDED = timedelta(seconds=1)
@@ -99,7 +101,10 @@ def since_beginning(table: Path) -> News:
 
 def _commit(table: Path, version: int) -> Commit:
     found = Commit()
-    for action in _actions(commit_path(table, version)):
+    actions = list(_actions(commit_path(table, version)))
+    if any(is_marked(action.get("commitInfo", {}).get("userMetadata")) for action in actions):
+        return found
+    for action in actions:
         for kind, files in (("add", found.added), ("remove", found.removed)):
             # Left out, dataChange of an `add` is true; and what is not told as harmless is not.
             if (about := action.get(kind)) and about.get("dataChange", True):

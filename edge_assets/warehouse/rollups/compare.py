@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from edge_assets.settings import Settings
@@ -46,7 +46,7 @@ def compare(settings: Settings, seed: int | None = None) -> Compared:
         layout = Layout(settings, state)
         silver = Silver(settings, {name: seen.version for name, seen in state.seen.items()})
         for rollup, count in SAMPLES.items():
-            for start in _stretches(opened, layout, rollup, count, pick):
+            for start in _stretches(opened, layout, silver, rollup, count, pick):
                 end = start + timedelta(seconds=SPANS[rollup])
                 n, wrong, key = _differences(opened, layout, silver, rollup, start, end)
                 total, differing = total + n, differing + wrong
@@ -55,14 +55,16 @@ def compare(settings: Settings, seed: int | None = None) -> Compared:
 
 
 def _stretches(
-    opened: DuckDBPyConnection, layout: Layout, rollup: Rollup, count: int, pick: random.Random
+    opened: DuckDBPyConnection, layout: Layout, silver: Silver, rollup: Rollup, count: int, pick: random.Random
 ) -> list[datetime]:
-    """Random stretches in which the rollup has buckets."""
+    """Random stretches in which the rollup has buckets, and neither raw rows nor minutes have gone for their age."""
     found = opened.execute(
         f"SELECT DISTINCT {times.bucket('bucket', SPANS[rollup])} AS start FROM ({publish.rows(layout, READINGS_1H)}) "
         "ORDER BY start"
     ).fetchall()
-    starts = [row[0] for row in found]
+    begin = layout.state.minutes_begin or ""
+    days = ((row[0], row[0].astimezone(UTC).date()) for row in found)
+    starts = [start for start, day in days if str(day) >= begin and not silver.expired_kinds(day)]
     recent = [start for start in starts if start >= starts[-1] - RECENT]
     return [
         *pick.sample(recent, min(count // 2, len(recent))),

@@ -52,6 +52,12 @@ class State:
     """when files were last merged (seconds since 1970): what they replaced is deleted an hour later"""
     building_from: str | None = None
     """a first build was stopped: the day (ISO) to go on with"""
+    previous: str | None = None
+    """the generation before this one, while this one is built: what silver has given up is taken from it"""
+    previous_latest: str | None = None
+    """and that one's `latest`"""
+    minutes_begin: str | None = None
+    """of readings_1m buckets before this day (ISO) have gone for their age, in part or as a whole"""
     format: int = FORMAT
 
     @property

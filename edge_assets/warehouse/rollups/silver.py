@@ -8,12 +8,14 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from edge_assets.errors import LakeError
+from edge_assets.retention import Expired
 from edge_assets.settings import Settings
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.rollups import changes, times
 from edge_assets.warehouse.rollups.measurements import READINGS, ROOMS, relation
 
 TABLES = (READINGS, ROOMS)
+KINDS = {READINGS: "device", ROOMS: "room"}
 
 
 def table_path(settings: Settings, name: lake.TableName) -> Path:
@@ -35,12 +37,17 @@ class Silver:
         else:
             known = [name for name in TABLES if ".".join(name) in versions]
             self._tables = {name: lake.snapshot(settings, name, versions[".".join(name)]) for name in known}
+        self._expired = {name: Expired.of(table.properties) for name, table in self._tables.items()}
         for name, table in self._tables.items():
             if table.delta is not None:
                 raise LakeError(
                     f"rolling up {'.'.join(name)}: it has deletion vectors or column mapping, which its one "
                     "writer does not use; who else has written to it?"
                 )
+
+    def expired_kinds(self, day: date) -> set[str]:
+        """Of which kinds of series (device, room) raw rows of this UTC day have gone for their age."""
+        return {KINDS[name] for name, expired in self._expired.items() if expired.holds(day)}
 
     def between(self, low: datetime, high: datetime) -> str:
         """`measurements` with event times from `low` to before `high`, from the files only that may hold them."""

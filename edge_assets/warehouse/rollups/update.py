@@ -15,7 +15,7 @@ beginning of a run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -26,17 +26,19 @@ from edge_assets.errors import AlreadyRunning, LakeError
 from edge_assets.service import service_lock
 from edge_assets.settings import Settings
 from edge_assets.warehouse import lake
-from edge_assets.warehouse.rollups import changes, publish, times
+from edge_assets.warehouse.rollups import changes, files, publish, times
 from edge_assets.warehouse.rollups.changes import Changed, Commit, LogGone, News
 from edge_assets.warehouse.rollups.cleaning import clean
 from edge_assets.warehouse.rollups.layout import (
     OPEN_FOR,
+    Layout,
     State,
     database_path,
     next_generation,
     read_state,
     write_state,
 )
+from edge_assets.warehouse.rollups.model import MESSAGES_DAILY, READINGS_1D, READINGS_1M
 from edge_assets.warehouse.rollups.silver import Silver, days_between, table_path, there
 from edge_assets.warehouse.rollups.work import Work, Written
 
@@ -92,13 +94,29 @@ def update(settings: Settings, progress: Progress = lambda line: None) -> Outcom
 
 
 def rebuild_days(settings: Settings, days: Iterable[date], progress: Progress = lambda line: None) -> Outcome:
-    """The same, and recompute these UTC days from silver whatever their files say."""
-    return _run(settings, sorted(set(days)), progress)
+    """The same, and recompute these UTC days from silver whatever their files say.
+
+    Raises `LakeError` before anything is done where raw rows of one of the days have gone for their age.
+    """
+    days = sorted(set(days))
+    _refuse_expired(settings, days)
+    return _run(settings, days, progress)
 
 
 def rebuild_all(settings: Settings, progress: Progress = lambda line: None) -> Outcome:
     """Make everything anew, day by day; readers keep what there is until it is whole."""
     return _run(settings, (), progress, "asked for")
+
+
+def _refuse_expired(settings: Settings, days: Sequence[date]) -> None:
+    silver = Silver(settings)
+    gone = [day for day in days if silver.expired_kinds(day)]
+    if gone:
+        range_ = f"{gone[0]} to {gone[-1]}" if len(gone) > 1 else f"{gone[0]}"
+        raise LakeError(
+            f"recomputing {range_}: raw rows of {len(gone)} of the {len(days)} days have gone for their age "
+            "(EDGE_RETENTION__READINGS), so their rollups stay as they are; choose other days"
+        )
 
 
 def _run(settings: Settings, days: Iterable[date], progress: Progress, anew: str | None = None) -> Outcome:
@@ -214,7 +232,16 @@ class _Run:
         generation = next_generation(self._settings)
         self._outcome.rebuilt = why
         seen = {_full(name): changes.latest(table_path(self._settings, name)) for name in there(self._settings)}
+        old = read_state(self._settings) or salvaged(self._settings, self._opened)
         new = State(generation, seen, building_from=date.min.isoformat())
+        if old:
+            building = bool(old.building_from)
+            new = replace(
+                new,
+                previous=old.previous if building else old.generation,
+                previous_latest=old.previous_latest if building else old.latest,
+                minutes_begin=old.minutes_begin,
+            )
         write_state(self._settings, new)
         return new
 
@@ -222,13 +249,19 @@ class _Run:
         """A first build, or what a killed one has left to do, day by day."""
         silver = Silver(self._settings)
         first = date.fromisoformat(state.building_from or "")
-        days = [day for day in silver.days() if day >= first]
+        before = _previous(self._settings, state)
+        gone = self._expired_days(silver, before)
+        days = sorted(day for day in {*silver.days(), *gone} if day >= first)
         newest = min(datetime.now(UTC), self._newest(silver))
         work = Work(self._settings, self._opened, silver, state)
+        if before and gone and first == date.min:
+            work.keep_health(before)
         for number, day in enumerate(days):
             self._progress(f"rollups: {day}, day {number + 1} of {len(days)}")
             # As if it were the day's end already, so that the day is written once.
             work.close(min(times.day_start(day) + timedelta(days=1) + OPEN_FOR, newest))
+            if before and day in gone:
+                work.keep(day, before)
             work.touch_day(day)
             if count := work.recompute():
                 self._outcome.days.add(day)
@@ -236,9 +269,20 @@ class _Run:
             self._outcome.add(work)
             tomorrow = (day + timedelta(days=1)).isoformat()
             write_state(self._settings, replace(work.state, building_from=tomorrow))
-        done = replace(work.state, building_from=None, closed_at=time.time())
+        done = replace(work.state, building_from=None, closed_at=time.time(), previous=None, previous_latest=None)
         self._finish(done)
         return done
+
+    def _expired_days(self, silver: Silver, before: Layout | None) -> set[date]:
+        """The days of which raw rows have gone for their age and the generation before has buckets."""
+        found: set[date] = set()
+        if before is None:
+            return found
+        for rollup in (READINGS_1D, MESSAGES_DAILY):
+            when = rollup.time if rollup.time == "day" else times.utc_day(rollup.time)
+            rows = files.scan(rollup, before.files(rollup, times.EARLIEST, times.LATEST))
+            found |= {day for (day,) in self._opened.execute(f"SELECT DISTINCT {when} FROM ({rows})").fetchall()}
+        return {day for day in found if silver.expired_kinds(day)}
 
     def _newest(self, silver: Silver) -> datetime:
         row = self._opened.execute(f"SELECT max(event_time) FROM ({silver.all()})").fetchone()
@@ -247,6 +291,24 @@ class _Run:
     def _finish(self, state: State) -> None:
         self._outcome.published_bytes += publish.publish(self._settings, state)
         write_state(self._settings, state)
+
+
+def _previous(settings: Settings, state: State) -> Layout | None:
+    if state.previous is None:
+        return None
+    return Layout(settings, State(state.previous, latest=state.previous_latest))
+
+
+def salvaged(settings: Settings, opened: DuckDBPyConnection) -> State | None:
+    """The newest generation on the disk, where the state is lost: as far as its files tell it."""
+    generation = str(int(next_generation(settings)) - 1)
+    layout = Layout(settings, State(generation))
+    try:
+        paths = [turns[-1] for tier in READINGS_1M.tiers for turns in layout.turns(READINGS_1M, tier).values()]
+        row = opened.execute(f"SELECT max(bucket) FROM ({files.scan(READINGS_1M, paths)})").fetchone()
+    except (ValueError, IndexError):  # names of an older format
+        return None
+    return layout.state.reaching(row[0]) if row and row[0] else None
 
 
 def _joined(commits: list[Commit]) -> list[Commit]:

@@ -25,6 +25,7 @@ from edge_assets.warehouse.rollups.model import (
     READINGS_1D,
     READINGS_1M,
     ROLLUPS,
+    ROOM_COMFORT,
     Rollup,
 )
 from edge_assets.warehouse.rollups.silver import Silver
@@ -95,7 +96,12 @@ class Work:
         return {day for (day,) in self._all("SELECT DISTINCT day FROM touched")}
 
     def recompute(self) -> int:
-        """Recompute what was touched, day by day. Returns how many buckets of a minute there were."""
+        """Recompute what was touched, day by day. Returns how many buckets of a minute there were.
+
+        Where raw rows have gone for their age, what is there stays as it is, and only what is new is added.
+        """
+        for day in sorted(self.touched_days()):
+            self._spare(day)
         count, _ = self.touched()
         affected = sorted(self.touched_days())
         for day in affected:
@@ -106,6 +112,46 @@ class Work:
         self._opened.execute("DELETE FROM touched")
         self._whole.clear()
         return count
+
+    def _spare(self, day: date) -> None:
+        """Let a day's buckets whose raw rows have gone not be recomputed; and where only its minutes have gone, let all
+        of it be, as its hours are made of all of its minutes."""
+        if str(day) < (self.state.minutes_begin or "") and day not in self._whole:
+            self.touch_day(day)
+        if not (kinds := self.silver.expired_kinds(day)):
+            return
+        self._whole.discard(day)
+        start = times.day_start(day)
+        known = self._relation(READINGS_1M, start, start + timedelta(days=1))
+        self._opened.execute(
+            f"DELETE FROM touched AS t USING ({known}) AS k WHERE t.day = {times.date_literal(day)} "
+            f"AND t.kind IN ({_texts(kinds)}) AND {_same(('bucket', *SERIES.split(', ')), 't', 'k')}"
+        )
+
+    def keep(self, day: date, before: Layout) -> None:
+        """Take over from another generation what this day's raw rows cannot give any more."""
+        for rollup in ROLLUPS:
+            if rollup is not DEVICE_HEALTH and (spared := self._spared(rollup, day)) != "false":
+                start = times.day_start(day)
+                paths = before.files(rollup, start, start + timedelta(days=1))
+                rows = f"SELECT * FROM ({files.scan(rollup, paths)}) WHERE {_within(rollup.time, day)} AND {spared}"
+                self._replace_days(rollup, {day: rows})
+
+    def keep_health(self, before: Layout) -> None:
+        """And the devices that nothing has been heard of since."""
+        old = files.scan(DEVICE_HEALTH, [before.path(DEVICE_HEALTH, "all", "all")])
+        self._rewrite(DEVICE_HEALTH, "all", "all", f"SELECT * FROM ({old})")
+
+    def _spared(self, rollup: Rollup, day: date) -> str:
+        """SQL: whether a row of this day stays as it is, because raw rows that it came from have gone."""
+        kinds = self.silver.expired_kinds(day)
+        if rollup is DOOR_ACTIVITY:  # it looks at the day before as well
+            kinds = (kinds | self.silver.expired_kinds(day - timedelta(days=1))) & {"device"}
+        elif rollup is ROOM_COMFORT:
+            kinds &= {"room"}
+        elif kinds:
+            return f"kind IN ({_texts(kinds)})"
+        return "true" if kinds else "false"
 
     def close(self, latest: datetime) -> bool:
         """Merge what is closed once event times up to `latest` are seen; says whether anything was.
@@ -296,8 +342,28 @@ class Work:
                 old = files.scan(rollup, [self.layout.path(rollup, tier, unit)])
                 others = " AND ".join(f"NOT ({_within(rollup.time, day)})" for day in part)
                 kept = f"SELECT * FROM ({old}) WHERE {others}"
-                new = (f"SELECT * FROM ({rows[day]})" for day in part)
+                new = (self._beside_spared(rollup, day, old, rows[day]) for day in part)
                 self._rewrite(rollup, tier, unit, " UNION ALL BY NAME ".join((kept, *new)), part)
+
+    def _beside_spared(self, rollup: Rollup, day: date, old: str, rows: str) -> str:
+        """A day's new rows; where old ones have to stay, those and what is not among them."""
+        spared = self._spared(rollup, day)
+        if spared == "false":
+            return f"SELECT * FROM ({rows})"
+        stays = f"SELECT * FROM ({old}) WHERE {_within(rollup.time, day)} AND {spared}"
+        return (
+            f"{stays} UNION ALL BY NAME SELECT * FROM ({rows}) AS n "
+            f"WHERE NOT EXISTS (SELECT 1 FROM ({stays}) AS k WHERE {_same(rollup.order, 'n', 'k')})"
+        )
+
+    def drop_minutes(self, unit: str, expired: str) -> int:
+        """Take the buckets of a month that match out of readings_1m. Returns how many."""
+        path = self.layout.path(READINGS_1M, "month", unit)
+        (count,) = self._one(f"SELECT count(*) FROM ({files.scan(READINGS_1M, [path])}) WHERE {expired}")
+        if count:
+            rows = f"SELECT * FROM ({files.scan(READINGS_1M, [path])}) WHERE NOT ({expired})"
+            self._rewrite(READINGS_1M, "month", unit, rows)
+        return count
 
     def _rewrite(self, rollup: Rollup, tier: str, unit: str, select: str, affected: Iterable[date] = ()) -> None:
         before = self.layout.path(rollup, tier, unit)
@@ -316,6 +382,14 @@ class Work:
 
     def _all(self, query: str) -> Iterable[tuple[Any, ...]]:
         return self._opened.execute(query).fetchall()
+
+
+def _texts(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in sorted(values))
+
+
+def _same(columns: Iterable[str], one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{name} IS NOT DISTINCT FROM {other}.{name}" for name in columns)
 
 
 def _within(column: str, day: date) -> str:

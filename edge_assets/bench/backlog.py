@@ -1,0 +1,199 @@
+"""`edge bench backlog`: a day of eight rooms behind, and how long it takes until the tables have caught up.
+
+The rooms' messages, as the simulators make them, lie in Kafka when the stream writer starts; meanwhile live readings
+come in, one a second each: of a device, of a room without a backlog, and of a room behind its own backlog, whose turn
+comes only after it (the order within a topic counts). A reading's latency is from its sending to the commit that holds
+it. The reference of the same run: a plain deltalake loop over the same records, which checks nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from edge_assets.bench import whole_platform
+from edge_assets.bench.stream import Writer, reference_loop
+from edge_assets.log_record import Header, headers_of
+from edge_assets.platform import log as kafka_log
+from edge_assets.service import read_status
+from edge_assets.settings import Settings
+from edge_assets.sources import rooms
+from edge_assets.stream.durability import commits
+
+MESSAGES = 1_382_400
+"""a day of eight rooms that report twice a second"""
+PROBE = "bench_probe"
+
+
+def run(settings: Settings, messages: int = MESSAGES) -> dict[str, Any]:
+    """Measure in a home of its own below the platform's. Rates are records per second."""
+    own = whole_platform.own_settings(settings, "backlog")
+    whole_platform.prepare(own)
+    kafka = kafka_log.start(own)
+    try:
+        fill(own, messages)
+        drained = drain(own, messages)
+        return {"messages": messages, **drained, "reference_deltalake": _measure_reference(own, messages)}
+    finally:
+        kafka_log.stop(kafka)
+
+
+def fill(settings: Settings, messages: int) -> None:
+    """Write the rooms' messages as a bridge would, received in the time up to now."""
+    kafka_log.ensure_topic(settings, f"telemetry.{PROBE}")
+    simulators = settings.simulators
+    span = timedelta(seconds=messages / max(simulators.rooms, 1) * simulators.rooms_interval_seconds)
+    start = datetime.now(UTC) - span
+    with _Producer(settings) as producer:
+        for message in islice(rooms.messages(simulators, start), messages):
+            at = int((start.timestamp() + message.at_seconds) * 1e6)
+            room = message.topic.split("/")[1]
+            producer.put(f"telemetry.{room}", message.topic, message.payload, at)
+
+
+def drain(settings: Settings, messages: int) -> dict[str, Any]:
+    """Start the stream writer, and live readings with it, and wait until it is behind by no record of the backlog."""
+    topics = kafka_log.read_topics(settings)
+    behind = next(topic for topic in sorted(topics) if topic.startswith("telemetry."))
+    with _Producer(settings) as producer, Writer(settings) as writer:
+        writer.wait_until_reading()
+        begun, cpu = time.monotonic(), writer.cpu_seconds()
+        with _Probes(producer, settings, behind) as probes:
+            writer.wait_for(messages)
+            writer.wait_for(messages + probes.sent)
+            seconds, cpu = time.monotonic() - begun, writer.cpu_seconds() - cpu
+        writer.wait_for(messages + probes.sent)
+        status = read_status(settings, "stream_writer")
+        peak, last = writer.peak_mb, writer.memory_mb()
+    return {
+        "records_per_second": round(messages / seconds),
+        "seconds_to_drain": round(seconds, 1),
+        "cpu_us_a_record": round(cpu / messages * 1e6),
+        "batches": status["batch"],
+        "peak_pss_mb": round(peak),
+        "pss_mb_at_end": round(last),
+        "live_while_draining": dict(probes.latencies()),
+    }
+
+
+class _Producer:
+    """Writes records with a bridge's header."""
+
+    def __init__(self, settings: Settings) -> None:
+        from confluent_kafka import Producer
+
+        self._settings = settings
+        self._topics: set[str] = set()
+        options = {"acks": "all", "linger.ms": 20, "queue.buffering.max.messages": 200_000}
+        self._producer = Producer({**kafka_log.client_options(settings), **options})
+
+    def __enter__(self) -> _Producer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._producer.flush(60)
+
+    def put(self, topic: str, key: str, payload: bytes, at: int) -> None:
+        if topic not in self._topics:
+            kafka_log.ensure_topic(self._settings, topic)
+            self._topics.add(topic)
+        header = headers_of(Header("bridge", 1, "bench", at, True, at, "bench", 1, False, False, at % 65_535 + 1))
+        while True:
+            try:
+                return self._producer.produce(topic, payload, key, headers=header)
+            except BufferError:
+                self._producer.poll(0.1)
+
+
+class _Probes:
+    """Live readings, one a second in each of three topics, while a backlog is drained."""
+
+    def __init__(self, producer: _Producer, settings: Settings, behind: str) -> None:
+        self._producer, self._settings = producer, settings
+        room = behind.removeprefix("telemetry.")
+        self._sources: dict[str, tuple[str, str, Callable[[int], bytes]]] = {
+            "device": (settings.bridge.routes[0].topic or "", f"zigbee2mqtt/{PROBE}", _device),
+            "room": (f"telemetry.{PROBE}", f"building/{PROBE}/telemetry", lambda at: _room(PROBE, at)),
+            "room_behind_its_backlog": (behind, f"building/{room}/telemetry", lambda at: _room(room, at)),
+        }
+        self._begun_us = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="probes")
+        self.sent = 0
+
+    def __enter__(self) -> _Probes:
+        self._begun_us = time.time_ns() // 1_000
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._ended_us = time.time_ns() // 1_000
+
+    def _send(self) -> None:
+        while not self._stop.wait(1.0):
+            for topic, key, payload in self._sources.values():
+                at = time.time_ns() // 1_000
+                self._producer.put(topic, key, payload(at), at)
+                self.sent += 1
+
+    def latencies(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Of each source: seconds as p50, p95 and max, and the most batches that one of its readings waited for."""
+        lake = self._settings.lake_path
+        ended = sorted(commit.path.stat().st_mtime for commit in commits(lake / "bronze" / "events"))
+        for name, (topic, _, _) in self._sources.items():
+            device = topic.startswith("telemetry.")
+            folder = lake / "silver" / ("room_telemetry" if device else "readings")
+            found = sorted(_arrived(folder, topic, self._begun_us), key=lambda pair: pair[1] - pair[0])
+            waits = [sum(sent < end <= seen for end in ended) for sent, seen in found]
+            yield name, {**_figures([seen - sent for sent, seen in found]), "most_batches": max(waits, default=0)}
+
+
+def _device(at: int) -> bytes:
+    return json.dumps({"temperature": 21.5, "sent_us": at}).encode()
+
+
+def _room(room: str, at: int) -> bytes:
+    stamp = datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    air = {"temperature": 21.5, "humidity": 45.0, "co2_ppm": 600, "light_lux": 300, "occupancy_count": 1}
+    rest = {"motion_detected": True, "energy_kwh": 1.0, "air_quality_index": 20}
+    return json.dumps({"room_id": room, "timestamp": stamp, **air, **rest}).encode()
+
+
+def _arrived(folder: Path, topic: str, since_us: int) -> Iterator[tuple[float, float]]:
+    """(sent, seen) in seconds since 1970 of the live readings of a Kafka topic: each record once."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as parquet
+
+    for commit in commits(folder):
+        seen = commit.path.stat().st_mtime
+        for action in commit.actions():
+            if "add" not in action:
+                continue
+            rows = parquet.read_table(folder / action["add"]["path"], columns=["kafka_topic", "received_at"])
+            sent = pc.cast(pc.cast(rows["received_at"], "timestamp[us]", safe=False), "int64")
+            live = pc.and_(pc.equal(rows["kafka_topic"], topic), pc.greater_equal(sent, since_us))
+            yield from ((each / 1e6, seen) for each in set(sent.filter(live).to_pylist()))
+
+
+def _figures(seconds: list[float]) -> dict[str, float]:
+    if len(seconds) < 2:
+        return {}
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return {"p50_s": round(cuts[49], 2), "p95_s": round(cuts[94], 2), "max_s": round(max(seconds), 2)}
+
+
+def _measure_reference(settings: Settings, messages: int) -> dict[str, Any]:
+    """What the same work costs in a plain loop: consume, json.loads, two Delta tables by deltalake, no checks."""
+    topics = [topic for topic in kafka_log.read_topics(settings) if topic.startswith("telemetry.")]
+    begun = time.monotonic()
+    written = reference_loop(settings, topics, messages, settings.home / "reference")
+    return {"records_per_second": round(written / (time.monotonic() - begun))}
