@@ -21,7 +21,7 @@ from edge_assets_tests.decoding_rig import frame_of, record
 from edge_assets_tests.integration.test_stream_writer import DEVICES
 from edge_assets_tests.stream_rig import Log, records, table, until, writer
 
-pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.java, pytest.mark.timeout(600)]
 
 LAB, HALL = "building/lab/telemetry", "annex/hall/telemetry"
 CO2 = {"type": "numeric", "property": "co2", "unit": "ppm"}
@@ -83,11 +83,7 @@ def test_what_rooms_and_devices_gain_change_and_lose(settings: Settings, kafka: 
         ("wrong_type", {"temperature": 23, "pm25": 8.5, "firmware": 2}),
     ]
     details = {row["detail"].split(": ")[-1] for row in table(settings, "bronze.dead_letters")}
-    assert details == {
-        "pm25 is double, and says high",
-        "pm25 is double, and says true",
-        "firmware is string, and says 2",
-    }
+    assert details == {"pm25 is not of the type double", "firmware is not of the type string"}
     columns = 'room_id, temperature, pm25, firmware, air__voc, air__warm, radon, "order"'
     rows = ask(settings, f"select {columns} from silver.room_telemetry order by room_id, received_at")
     names = ("room_id", "temperature", "pm25", "firmware", "air__voc", "air__warm", "radon", "order")
