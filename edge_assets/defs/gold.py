@@ -25,7 +25,7 @@ PUBLISHED = dg.AssetKey(["log", "telemetry_downsampled"])
 
 COMPARED = timedelta(minutes=30)
 """so much event time is compared, behind what late messages may still be about to correct"""
-HEARD = timedelta(hours=1)
+HEARD = timedelta(hours=3)
 
 
 def gold_specs(settings: Settings) -> list[dg.AssetSpec]:
@@ -156,7 +156,7 @@ def _described(settings: Settings, window: Window) -> dg.AssetChecksDefinition:
     )
     def check() -> dg.AssetCheckResult:
         nameless = undescribed(settings, window)
-        words = "each room that spoke in the last hour is described"
+        words = "each room that spoke lately is described"
         if nameless:
             words = (
                 f"{len(nameless)} rooms are not described, so their windows have no name: {', '.join(nameless[:10])}; "
@@ -173,7 +173,7 @@ def _described(settings: Settings, window: Window) -> dg.AssetChecksDefinition:
 
 
 def undescribed(settings: Settings, window: Window) -> list[str]:
-    """The rooms with windows in the last hour of which nothing is said."""
+    """The rooms with windows of late, of which nothing is said."""
     from edge_assets.warehouse.windows import rooms_heard
 
     known = {room.room_id for room in rooms.known(settings)}

@@ -50,7 +50,12 @@ def written_cases() -> list[Case]:
 
 def teaches(case: Case) -> bool:
     """It would change the world for the others."""
-    return case.record.topic.startswith(b"$edge/") or case.record.topic.endswith((b"bridge/devices", b"bridge/groups"))
+    devices = (b"bridge/devices", b"bridge/groups")
+    return (
+        case.record.topic.startswith(b"$edge/")
+        or case.record.topic.endswith(devices)
+        or case.expected.get("teaches", False)
+    )
 
 
 def write(settings: Settings, cases: list[Case]) -> None:
@@ -129,6 +134,7 @@ def decoded_rows(settings: Settings) -> dict[int, Decoded]:
     for row in of_devices:
         readings[row["kafka_offset"]].append(row)
     rooms = {row["kafka_offset"]: row for row in of_rooms}
+    columns = (*contract.ROOM_FIELDS, *json.loads((CORPUS / "network.json").read_text())["room_fields"])
     assert len(rooms) == len(of_rooms)
     found = {}
     for row in table(settings, "bronze.events"):
@@ -141,7 +147,7 @@ def decoded_rows(settings: Settings) -> dict[int, Decoded]:
             about["event_time_source"] = mine[0]["event_time_source"]
         if room:
             about |= {"device_id": room["room_id"], "device_name": room["room_id"], "pending": False}
-            about |= {"room": {name: room[name] for name in contract.ROOM_FIELDS}, "quality": room["quality"]}
+            about |= {"room": {name: room[name] for name in columns}, "quality": room["quality"]}
             about["event_time"] = round(room["event_time"].timestamp() * 1e6)
             about["event_time_source"] = room["event_time_source"]
         rows = tuple(Reading(r["measurement"], r["value"], r["text"], r["unit"], r["quality"]) for r in mine)
