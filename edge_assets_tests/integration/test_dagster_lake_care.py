@@ -10,9 +10,8 @@ import pytest
 from edge_assets.definitions import build
 from edge_assets.defs.assets import table_key
 from edge_assets.defs.checks import carry_forward
-from edge_assets.defs.lake_care import tidiness_checks
+from edge_assets.defs.lake_care import tables, tidiness_checks
 from edge_assets.settings import Settings
-from edge_assets.tables import TABLES
 from edge_assets_tests.lake_tables import sound_lake
 
 
@@ -33,7 +32,7 @@ def test_checks_look_at_the_tables_themselves(settings: Settings) -> None:
     for start in (0, 20, 40):
         sound_lake(settings, 20, start)
     usual = verdicts(settings)
-    assert len(usual) == 2 * len(TABLES) and all(usual.values())
+    assert len(usual) == 2 * len(tables(settings)) and all(usual.values())
     few = verdicts(limited(settings, most_files_a_day=2))
     assert {key for key, passed in few.items() if not passed} == {
         (name, "few_files") for name in ("events", "dead_letters", "readings", "devices")

