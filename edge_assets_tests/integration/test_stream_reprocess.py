@@ -186,6 +186,7 @@ def test_a_wrong_decoder_is_repaired_and_taken_back(settings: Settings, log: Log
         assert contents(mended, "silver.readings") == right, "what the account in bronze says is derived again"
 
 
+@pytest.mark.slow  # seven minutes on two busy cores; the other one has the steps, and kills are in the faults
 def test_damaged_bronze_is_read_again_from_the_log_across_a_kill(settings: Settings, log: Log) -> None:
     put_a_home(log)
     settings = with_stream(settings, reprocess_offsets=160)
