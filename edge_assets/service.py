@@ -64,6 +64,25 @@ def service_lock(settings: Settings, service: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def lock_in_turn(settings: Settings, service: str, patience_seconds: float) -> Iterator[None]:
+    """Hold the lock, and wait for it while another holds it. Raises `AlreadyRunning` when that takes too long."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        lock = service_lock(settings, service)
+        try:
+            lock.__enter__()
+            break
+        except AlreadyRunning:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
 def _take(file: IO[str]) -> bool:
     """Take the lock. Who looks at it (`lock_holder`) holds it for an instant, so one refusal proves nothing."""
     for _ in range(10):

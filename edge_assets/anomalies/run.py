@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edge_assets.anomalies import memory as memories
 from edge_assets.anomalies import minutes, table
 from edge_assets.anomalies.detector import DAY, HOUR, Detector, Found, judged
 from edge_assets.anomalies.memory import Memory
-from edge_assets.errors import AlreadyRunning
-from edge_assets.service import service_lock
+from edge_assets.service import lock_in_turn
 from edge_assets.settings import Settings
 from edge_assets.warehouse.rollups.layout import read_state
 
@@ -67,31 +65,12 @@ class Outcome:
 def run(settings: Settings, progress: Progress = lambda line: None) -> Outcome:
     """Score what has closed since the last run. Raises `LakeError`, `AlreadyRunning`."""
     begun, outcome = time.monotonic(), Outcome()
-    with alone(settings):
+    with lock_in_turn(settings, LOCK, WAIT_SECONDS):
         if torn := table.mend(settings):
             progress(f"anomalies: {torn} torn commits of gold.anomalies taken back")
         _run(settings, outcome, progress)
     outcome.seconds = time.monotonic() - begun
     return outcome
-
-
-@contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Keep other runs away meanwhile. Raises `AlreadyRunning` where one takes longer than `WAIT_SECONDS`."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        lock = service_lock(settings, LOCK)
-        try:
-            lock.__enter__()
-            break
-        except AlreadyRunning:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _run(settings: Settings, outcome: Outcome, progress: Progress) -> None:

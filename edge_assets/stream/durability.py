@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
+from edge_assets.settings import Settings
 from edge_assets.tables import ANOMALIES, BRONZE_EVENTS, TABLES, Table
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,16 @@ def commits(folder: Path) -> list[Commit]:
     """A table's commits, oldest first; none where there is no table."""
     files = (folder / "_delta_log").glob("*.json")
     return sorted((Commit(int(f.stem), f) for f in files if f.stem.isdigit()), key=lambda c: c.version)
+
+
+def is_wanted(settings: Settings) -> bool:
+    """Whether the lake lies where a power cut can take what was written: a bucket has it once it has answered."""
+    return settings.stream.fsync and not object_store.is_bucket(settings.lake_path)
+
+
+def of(settings: Settings, tables: Iterable[Table]) -> Durability | None:
+    """What forces these tables to the disk; None where nothing has to."""
+    return Durability(settings.lake_path, tables) if is_wanted(settings) else None
 
 
 class Durability:

@@ -159,7 +159,7 @@ class Lake:
         self._path = path
 
     def location(self, table: Table) -> str:
-        return object_store.spark_uri(self._path / table.layer / table.name)
+        return object_store.spark_uri(self.folder(table))
 
     def folder(self, table: Table) -> Path:
         return self._path / table.layer / table.name
@@ -167,7 +167,13 @@ class Lake:
     @contextmanager
     def saying(self, table: Table, **more: Any) -> Iterator[None]:
         """What is committed to the table meanwhile belongs to no batch, and carries the note before it on."""
-        self._spark.conf.set(COMMIT_NOTE, durability.carried(self.folder(table), **more))
+        with self._noting(durability.carried(self.folder(table), **more)):
+            yield
+
+    @contextmanager
+    def _noting(self, note: str) -> Iterator[None]:
+        """The note of commits that take theirs from the session. Nobody else may use this one's meanwhile."""
+        self._spark.conf.set(COMMIT_NOTE, note)
         try:
             yield
         finally:
@@ -219,8 +225,7 @@ class Lake:
 
     def more_columns(self, table: Table) -> dict[str, MoreColumn]:
         """The columns of a table beyond those that it began with, by name."""
-        log = self._spark._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
-        schema = log.forTable(self._spark._jsparkSession, self.location(table)).unsafeVolatileSnapshot().schema()
+        schema = self._snapshot(table).schema()
         own = {column.name for column in table.columns}
         told = (about for about in json.loads(schema.json())["fields"] if about["name"] not in own)
         return {about["name"]: _more_column(about) for about in told}
@@ -256,15 +261,12 @@ class Lake:
         """Let the table be what it was at a version, in a new commit. Raises what Spark and Delta raise."""
         from delta.tables import DeltaTable
 
-        self._spark.conf.set(COMMIT_NOTE, note.encode())
-        try:
+        with self._noting(note.encode()):
             DeltaTable.forPath(self._spark, self.location(table)).restoreToVersion(version)
-        finally:
-            self._spark.conf.unset(COMMIT_NOTE)
 
     def note_at(self, table: Table, version: int) -> Note | None:
         """The newest note of the commits up to a version; None where none is left."""
-        note = durability.note_before(self._path / table.layer / table.name, version + 1)
+        note = durability.note_before(self.folder(table), version + 1)
         return Note.decode(json.dumps(note)) if note else None
 
     def update_outcomes(self, decoded: DataFrame) -> None:
@@ -288,12 +290,8 @@ class Lake:
         target = DeltaTable.forPath(self._spark, self.location(table)).alias("t")
         merged = target.merge(rows.alias("s"), same).whenMatchedDelete("s.gone")
         merged = merged.whenMatchedUpdate(set=columns).whenNotMatchedInsert("NOT s.gone", values=columns)
-        # A merge takes its note from the session. Nobody else may use this one's meanwhile.
-        self._spark.conf.set(COMMIT_NOTE, note.encode())
-        try:
+        with self._noting(note.encode()):
             merged.execute()
-        finally:
-            self._spark.conf.unset(COMMIT_NOTE)
 
     def delete_positions(self, table: Table, positions: DataFrame) -> None:
         from delta.tables import DeltaTable
@@ -324,7 +322,7 @@ class Lake:
     def latest_note(self, table: Table) -> Note | None:
         """The newest commit's note; None where the table has none. From the log's own files: to ask Spark for a table's
         history takes it a second, for each table, at each start."""
-        note = durability.note_before(self._path / table.layer / table.name)
+        note = durability.note_before(self.folder(table))
         return Note.decode(json.dumps(note)) if note else None
 
     def positions_from_rows(self) -> tuple[int, dict[Place, int]]:

@@ -76,17 +76,12 @@ def wait_for_room(settings: Settings, stop: threading.Event, report: Report) -> 
 def _write(settings: Settings, stop: threading.Event, report: Report) -> None:
     from edge_assets.stream import durability, session
 
-    if _forces(settings):
+    if durability.is_wanted(settings):
         durability.mend(settings.lake_path)
     if object_store.is_bucket(settings.lake_path):
         object_store.race(settings)
     with session.spark_session(settings, jars.ensure_spark(settings), java.java_home(settings)) as spark:
         _Writer(spark, settings, report).run(stop)
-
-
-def _forces(settings: Settings) -> bool:
-    """Whether the lake lies where a power cut can take what was written: a bucket has it once it has answered."""
-    return settings.stream.fsync and not object_store.is_bucket(settings.lake_path)
 
 
 @dataclass
@@ -106,9 +101,9 @@ class _Writer:
     """how far a request is that takes several steps"""
 
     def run(self, stop: threading.Event) -> None:
+        from edge_assets.stream import durability
         from edge_assets.stream.batch import BatchWriter
         from edge_assets.stream.chores import Chores
-        from edge_assets.stream.durability import Durability
         from edge_assets.stream.expiry import Expiry
         from edge_assets.stream.gold.closing import Closing
         from edge_assets.stream.gold.tables import Gold
@@ -119,7 +114,7 @@ class _Writer:
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
         self.lake.create_tables()
-        self.durability = Durability(self.settings.lake_path, TABLES) if _forces(self.settings) else None
+        self.durability = durability.of(self.settings, TABLES)
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
         self.closing = Closing(Gold(self.spark, self.settings), self.batches, self._turn, self.settings)

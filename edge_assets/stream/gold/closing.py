@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from edge_assets import object_store
 from edge_assets.settings import Settings
-from edge_assets.stream.durability import Durability
+from edge_assets.stream import durability
 from edge_assets.stream.gold.windows import DAY
 from edge_assets.stream.requests import Request
 from edge_assets.tables import gold_tables
@@ -31,8 +30,7 @@ class Closing:
         self._batches = batches
         self._turn = turn
         self._settings = settings.windows
-        forces = settings.stream.fsync and not object_store.is_bucket(settings.lake_path)
-        self._durability = Durability(settings.lake_path, gold_tables(settings)) if forces else None
+        self._durability = durability.of(settings, gold_tables(settings))
         self._reached: tuple[int, int] | None = None
         """watermark and number of the last batch that is written whole"""
         self._heard = time.monotonic()

@@ -45,9 +45,9 @@ class State:
 class Silver:
     """`silver.room_telemetry`, as gold reads it."""
 
-    def __init__(self, lake: Lake, folder: Path) -> None:
+    def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._folder = folder
+        self._folder = lake.folder(ROOM_TELEMETRY)
 
     def messages(self) -> DataFrame:
         return self._lake.read(ROOM_TELEMETRY)

@@ -41,7 +41,7 @@ class GoldTable(ABC):
         self.counts = Counts()
         self._gold = gold
         self._lake = gold.lake
-        note = durability.note_before(gold.path / table.layer / table.name)
+        note = durability.note_before(gold.lake.folder(table))
         self.state = State.of(note) if note else State(repaired=gold.silver.version())
 
     # -- forward -------------------------------------------------------------------------------------------------------

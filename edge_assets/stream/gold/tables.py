@@ -21,7 +21,7 @@ from edge_assets.stream.gold.table import GoldTable, micros
 from edge_assets.stream.gold.window_table import Windows
 from edge_assets.stream.lake import Lake
 from edge_assets.stream.registry import small_frame
-from edge_assets.tables import ROOM, ROOM_TELEMETRY, Table, gold_tables
+from edge_assets.tables import ROOM, Table, gold_tables
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -35,9 +35,8 @@ class Gold:
     def __init__(self, spark: SparkSession, settings: Settings) -> None:
         # A session of its own: what is set for a commit here must not be on a commit of the batches.
         self.spark = spark.newSession()
-        self.path = settings.lake_path
         self.lake = Lake(self.spark, settings.lake_path)
-        self.silver = Silver(self.lake, settings.lake_path / ROOM_TELEMETRY.layer / ROOM_TELEMETRY.name)
+        self.silver = Silver(self.lake)
         self.publisher = Publisher(settings)
         self.tables: list[GoldTable] = []
         self._settings = settings
@@ -55,7 +54,7 @@ class Gold:
 
     def written(self) -> int | None:
         """The latest time up to which any table is written, as their notes say. No table need be made for it."""
-        folders = (self.path / table.layer / table.name for table in gold_tables(self._settings))
+        folders = map(self.lake.folder, gold_tables(self._settings))
         notes = filter(None, map(durability.note_before, folders))
         return max((note["until"] for note in notes if note["until"] is not None), default=None)
 

@@ -66,7 +66,7 @@ class Windows(GoldTable):
 
     def _of_newest_commit(self) -> list[Any]:
         """What the last writer may not have got rid of: its newest commit, unless that was a correction."""
-        folder = self._gold.path / self.table.layer / self.table.name
+        folder = self._lake.folder(self.table)
         newest = next((commit for commit in reversed(durability.commits(folder)) if durability.note_of(commit)), None)
         actions = newest.actions() if newest else []
         files = [str(folder / unquote(action["add"]["path"])) for action in actions if "add" in action]

@@ -15,15 +15,15 @@ beginning of a run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_assets.errors import AlreadyRunning, LakeError
-from edge_assets.service import service_lock
+from edge_assets.errors import LakeError
+from edge_assets.service import lock_in_turn
 from edge_assets.settings import Settings
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.rollups import changes, files, publish, times
@@ -139,23 +139,9 @@ def _run(settings: Settings, days: Iterable[date], progress: Progress, anew: str
     return outcome
 
 
-@contextmanager
-def alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> AbstractContextManager[None]:
     """Keep other runs away meanwhile. Raises `AlreadyRunning` where one takes longer than `WAIT_SECONDS`."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while True:
-        lock = service_lock(settings, LOCK)
-        try:
-            lock.__enter__()
-            break
-        except AlreadyRunning:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
+    return lock_in_turn(settings, LOCK, WAIT_SECONDS)
 
 
 class _Run:
