@@ -100,5 +100,12 @@ def table(settings: Settings, name: str) -> list[dict[str, Any]]:
         return []
 
 
+def damage(settings: Settings, name: str, condition: str) -> None:
+    """Take rows out of a table, as nobody should."""
+    from deltalake import DeltaTable
+
+    DeltaTable((settings.lake_path / name.replace(".", "/")).as_uri()).delete(condition)
+
+
 def records(settings: Settings) -> list[dict[str, Any]]:
     return sorted(table(settings, "bronze.events"), key=lambda row: row["kafka_offset"])

@@ -24,7 +24,7 @@ from edge_assets.warehouse.lake import snapshot
 from edge_assets.warehouse.sql import run_sql
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests.integration.test_stream_writer import DEVICES
-from edge_assets_tests.stream_rig import START, Log, records, table, until, writer
+from edge_assets_tests.stream_rig import START, Log, damage, records, table, until, writer
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(900)]
 
@@ -91,12 +91,6 @@ def lay_off(settings: Settings) -> None:
     """Whoever waits for an answer goes home."""
     for path in requests.folder(settings).glob("*.json"):
         path.with_suffix(".answer").write_text('{"error": "laid off"}')
-
-
-def damage(settings: Settings, name: str, condition: str) -> None:
-    from deltalake import DeltaTable
-
-    DeltaTable((settings.lake_path / name.replace(".", "/")).as_uri()).delete(condition)
 
 
 def put_a_home(log: Log) -> None:

@@ -2,13 +2,14 @@
 
 At least once: what `gold` has committed and Kafka has not acknowledged is sent again. The same window has the same
 bytes, so whoever reads tells a repeat by room, `window_start` and `window_end`; one that has `"correction": true` takes
-the place of what was said before.
+the place of what was said before, and one that is `"withdrawn": true` besides says that the window is no more, since a
+repair has left it without a message.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ SUFFIX = ".downsampled"
 FLUSH_SECONDS = 30.0
 COLUMNS = [column.name for column in WINDOW if column.name != "date"]
 _TIMES = ("window_start", "window_end")
+_NOTHING = dict.fromkeys(COLUMNS)
 
 
 class Publisher:
@@ -35,6 +37,15 @@ class Publisher:
     def publish(self, rows: Iterable[Any], correction: bool = False) -> int:
         """Send windows (columns of `tables.WINDOW`, times in µs since 1970, and `kafka_topic`: the room's own) and wait
         for Kafka's word on each. Returns how many. Raises `LogError`: some or all of them may not be there."""
+        return self._send((row["kafka_topic"], row["room_id"], message(row, correction=correction)) for row in rows)
+
+    def withdraw(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Send word of windows (their keys, `window_end` and `kafka_topic`) that are no more; else like `publish`."""
+        marks = {"correction": True, "withdrawn": True}
+        return self._send((row["kafka_topic"], row["room_id"], message({**_NOTHING, **row}, **marks)) for row in rows)
+
+    def _send(self, messages: Iterable[tuple[str, str, bytes]]) -> int:
+        """(topic of the room, room, message)"""
         failed: list[str] = []
 
         def delivered(error: Any, _: Any) -> None:
@@ -42,9 +53,8 @@ class Publisher:
                 failed.append(str(error))
 
         count = 0
-        for row in rows:
-            topic, key = self._topic(row["kafka_topic"]), row["room_id"].encode()
-            self._produce(topic, key, message(row, correction), delivered)
+        for source, room_id, value in messages:
+            self._produce(self._topic(source), room_id.encode(), value, delivered)
             count += 1
         left = self._client().flush(FLUSH_SECONDS) if count else 0
         if failed or left:
@@ -85,10 +95,10 @@ class Publisher:
         return self._producer
 
 
-def message(row: Any, correction: bool) -> bytes:
-    """A window as JSON: its columns in the table's order but the partition's, times as ISO 8601 in UTC."""
+def message(row: Any, **marks: bool) -> bytes:
+    """A window as JSON: its columns in the table's order but the partition's, times as ISO 8601 in UTC; then marks."""
     told = {name: _time(row[name]) if name in _TIMES else row[name] for name in COLUMNS}
-    return json.dumps({**told, "correction": correction}, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps({**told, **marks}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _time(micros: int) -> str:

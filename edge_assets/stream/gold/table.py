@@ -132,7 +132,7 @@ class GoldTable(ABC):
         try:
             found = micros(changes).collect()
             if found:
-                self._before_merge([row for row in found if not row["gone"]])
+                self._before_merge(found)
                 self._lake.merge(self.table, [*keys, "date"], changes.select(*columns, "gone"), state)
                 self.state = state
             self.counts.corrected += len(found)
@@ -142,7 +142,8 @@ class GoldTable(ABC):
 
     @abstractmethod
     def _before_merge(self, rows: list[Any]) -> None:
-        """Tell others of corrections: before the commit, which says that it need not be done again."""
+        """Tell others of corrections: before the commit, which says that it need not be done again. Rows that
+        are `gone` have their keys and no more."""
 
 
 def _differ(column: Column) -> str:

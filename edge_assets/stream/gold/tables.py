@@ -12,13 +12,14 @@ from pyspark.sql import functions as F
 
 from edge_assets import object_store, rooms
 from edge_assets.errors import LogError
-from edge_assets.settings import Settings
+from edge_assets.settings import Settings, Window
 from edge_assets.stream import durability
 from edge_assets.stream.gold.publisher import Publisher
 from edge_assets.stream.gold.session_table import Sessions
 from edge_assets.stream.gold.silver import Silver
 from edge_assets.stream.gold.table import GoldTable, micros
 from edge_assets.stream.gold.window_table import Windows
+from edge_assets.stream.gold.windows import SECOND
 from edge_assets.stream.lake import Lake
 from edge_assets.stream.registry import small_frame
 from edge_assets.tables import ROOM, Table, gold_tables
@@ -127,6 +128,23 @@ class Gold:
         spoken = self.silver.messages().where(f"event_time >= timestamp_micros({first}L)")
         topics = spoken.groupBy("room_id").agg(F.expr("max(kafka_topic) AS kafka_topic"))
         return micros(rows.join(topics, "room_id").orderBy("window_start", "room_id")).collect()
+
+    def with_topics(self, rows: Sequence[Any], window: Window) -> list[dict[str, Any]]:
+        """Windows of which only the keys are left, with what a message about them needs."""
+        spoken = self.silver.messages().groupBy("room_id").agg(F.expr("max(kafka_topic) AS kafka_topic"))
+        topics = {row.room_id: row.kafka_topic for row in spoken.collect()}
+        if unknown := sorted({row.room_id for row in rows} - topics.keys()):
+            log.warning("windows of %s are no more, and no message says which topic to tell it in", ", ".join(unknown))
+        return [
+            {
+                "kafka_topic": topics[row.room_id],
+                "room_id": row.room_id,
+                "window_start": row.window_start,
+                "window_end": row.window_start + window.size_seconds * SECOND,
+            }
+            for row in sorted(rows, key=lambda row: (row.window_start, row.room_id))
+            if row.room_id in topics
+        ]
 
     def report(self) -> dict[str, dict[str, Any]]:
         """For the status: each table's version, rows written and corrected since the start, and how far it has come."""

@@ -105,8 +105,12 @@ class Windows(GoldTable):
         return len(self._correct(windows.described(made, self._gold.rooms()), windows.KEYS, there, state))
 
     def _before_merge(self, rows: list[Any]) -> None:
-        if self._window.publish:
-            self._gold.publisher.publish(rows, correction=True)
+        if not self._window.publish:
+            return
+        publisher = self._gold.publisher
+        publisher.publish((row for row in rows if not row["gone"]), correction=True)
+        if gone := [row for row in rows if row["gone"]]:
+            publisher.withdraw(self._gold.with_topics(gone, self._window))
 
 
 _SPAN = ("unix_micros(window_start) AS begin", "unix_micros(window_end) AS end")
