@@ -85,7 +85,7 @@ def until(condition: Callable[[], Any], what: str, process: subprocess.Popen, se
         if found := condition():
             return found
         assert process.poll() is None, f"the writer ended while waiting for {what}"
-        time.sleep(0.1)
+        time.sleep(0.25)
     raise AssertionError(f"no {what} in {seconds} s")
 
 
