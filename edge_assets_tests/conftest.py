@@ -19,7 +19,7 @@ from edge_assets.platform.process import Process
 from edge_assets.settings import BridgeSettings, Route, Settings, load_settings
 
 CI = os.environ.get("CI") == "true"
-# Nearly every JVM of the tests ends before the second compiler's work has paid: a third of the suite's time on two cores.
+# A JVM of the tests ends before its second compiler's work has paid: that was a third of their CPU time.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 SAMPLE_DATA = Path(os.environ.get("SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
