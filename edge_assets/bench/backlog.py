@@ -13,18 +13,15 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_assets.bench import whole_platform
-from edge_assets.bench.stream import Writer, reference_loop
-from edge_assets.log_record import Header, headers_of
+from edge_assets.bench import made_records, whole_platform
+from edge_assets.bench.writer_process import Writer, reference_loop
 from edge_assets.platform import log as kafka_log
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
-from edge_assets.sources import rooms
 from edge_assets.stream.durability import commits
 
 MESSAGES = 1_382_400
@@ -38,31 +35,19 @@ def run(settings: Settings, messages: int = MESSAGES) -> dict[str, Any]:
     whole_platform.prepare(own)
     kafka = kafka_log.start(own)
     try:
-        fill(own, messages)
+        kafka_log.ensure_topic(own, f"telemetry.{PROBE}")
+        made_records.fill_rooms(own, messages)
         drained = drain(own, messages)
         return {"messages": messages, **drained, "reference_deltalake": _measure_reference(own, messages)}
     finally:
         kafka_log.stop(kafka)
 
 
-def fill(settings: Settings, messages: int) -> None:
-    """Write the rooms' messages as a bridge would, received in the time up to now."""
-    kafka_log.ensure_topic(settings, f"telemetry.{PROBE}")
-    simulators = settings.simulators
-    span = timedelta(seconds=messages / max(simulators.rooms, 1) * simulators.rooms_interval_seconds)
-    start = datetime.now(UTC) - span
-    with _Producer(settings) as producer:
-        for message in islice(rooms.messages(simulators, start), messages):
-            at = int((start.timestamp() + message.at_seconds) * 1e6)
-            room = message.topic.split("/")[1]
-            producer.put(f"telemetry.{room}", message.topic, message.payload, at)
-
-
 def drain(settings: Settings, messages: int) -> dict[str, Any]:
     """Start the stream writer, and live readings with it, and wait until it is behind by no record of the backlog."""
     topics = kafka_log.read_topics(settings)
     behind = next(topic for topic in sorted(topics) if topic.startswith("telemetry."))
-    with _Producer(settings) as producer, Writer(settings) as writer:
+    with made_records.Producer(settings) as producer, Writer(settings) as writer:
         writer.wait_until_reading()
         begun, cpu = time.monotonic(), writer.cpu_seconds()
         with _Probes(producer, settings, behind) as probes:
@@ -83,39 +68,10 @@ def drain(settings: Settings, messages: int) -> dict[str, Any]:
     }
 
 
-class _Producer:
-    """Writes records with a bridge's header."""
-
-    def __init__(self, settings: Settings) -> None:
-        from confluent_kafka import Producer
-
-        self._settings = settings
-        self._topics: set[str] = set()
-        options = {"acks": "all", "linger.ms": 20, "queue.buffering.max.messages": 200_000}
-        self._producer = Producer({**kafka_log.client_options(settings), **options})
-
-    def __enter__(self) -> _Producer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._producer.flush(60)
-
-    def put(self, topic: str, key: str, payload: bytes, at: int) -> None:
-        if topic not in self._topics:
-            kafka_log.ensure_topic(self._settings, topic)
-            self._topics.add(topic)
-        header = headers_of(Header("bridge", 1, "bench", at, True, at, "bench", 1, False, False, at % 65_535 + 1))
-        while True:
-            try:
-                return self._producer.produce(topic, payload, key, headers=header)
-            except BufferError:
-                self._producer.poll(0.1)
-
-
 class _Probes:
     """Live readings, one a second in each of three topics, while a backlog is drained."""
 
-    def __init__(self, producer: _Producer, settings: Settings, behind: str) -> None:
+    def __init__(self, producer: made_records.Producer, settings: Settings, behind: str) -> None:
         self._producer, self._settings = producer, settings
         room = behind.removeprefix("telemetry.")
         self._sources: dict[str, tuple[str, str, Callable[[int], bytes]]] = {
