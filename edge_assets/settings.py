@@ -194,7 +194,7 @@ class StreamSettings(Section):
         default=10.0, ge=0, description="a batch each so many seconds; less is fresher and writes more"
     )
     max_records_per_batch: int = Field(
-        default=100_000,
+        default=50_000,
         ge=1,
         description="bounds a batch when there is much to catch up: a larger one catches up sooner, takes more memory, "
         "and lets live readings wait longer meanwhile",
