@@ -66,7 +66,8 @@ def test_the_pages_show_what_flows(platform: Platform, chromium: str, tmp_path: 
     assert _status(dagster, backfill) == "COMPLETED_SUCCESS"
     page = _Pages(chromium, dagster, tmp_path)
     lineage = page.text("lineage", "/asset-groups")
-    assert all(group in lineage for group in ("devices", "broker", "log", "bronze", "silver", "rollups", "views"))
+    groups = ("devices", "broker", "log", "bronze", "silver", "dimensions", "gold", "rollups", "views", "lake", "repairs")
+    assert all(group in lineage for group in groups)
     asset = page.text("asset", "/assets/silver/readings?view=overview")
     assert "one measurement of one device at one time" in asset.lower()
     assert all(name in asset for name in ("event_time", "unit of value", "stream_writer"))
