@@ -81,7 +81,10 @@ def ask(
     when nothing was heard for `timeout_seconds`.
     """
     if lock_holder(settings, "stream_writer") is None:
-        raise NotRunning(f"{kind}: the stream writer of {settings.home} does not run; start it with `edge up`")
+        raise NotRunning(
+            f"{kind}: the stream writer of {settings.home} does not run; start it with `edge up`, or where the platform "
+            "is up, try again in a minute: what has just ended is started anew"
+        )
     path = folder(settings) / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
     write_json(path, {"kind": kind, "arguments": arguments})
     _wait(path, kind, timeout_seconds, progress)

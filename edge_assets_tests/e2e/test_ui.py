@@ -66,7 +66,19 @@ def test_the_pages_show_what_flows(platform: Platform, chromium: str, tmp_path: 
     assert _status(dagster, backfill) == "COMPLETED_SUCCESS"
     page = _Pages(chromium, dagster, tmp_path)
     lineage = page.text("lineage", "/asset-groups")
-    groups = ("devices", "broker", "log", "bronze", "silver", "dimensions", "gold", "rollups", "views", "lake", "repairs")
+    groups = (
+        "devices",
+        "broker",
+        "log",
+        "bronze",
+        "silver",
+        "dimensions",
+        "gold",
+        "rollups",
+        "views",
+        "lake",
+        "repairs",
+    )
     assert all(group in lineage for group in groups)
     asset = page.text("asset", "/assets/silver/readings?view=overview")
     assert "one measurement of one device at one time" in asset.lower()
