@@ -82,8 +82,8 @@ def ask(
     """
     if lock_holder(settings, "stream_writer") is None:
         raise NotRunning(
-            f"{kind}: the stream writer of {settings.home} does not run; start it with `edge up`, or where the platform "
-            "is up, try again in a minute: what has just ended is started anew"
+            f"{kind}: the stream writer of {settings.home} does not run; start it with `edge up`, or where that has "
+            "been done, try again in a minute: what has just ended is started anew"
         )
     path = folder(settings) / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
     write_json(path, {"kind": kind, "arguments": arguments})
