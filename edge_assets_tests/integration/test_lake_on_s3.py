@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from edge_assets import object_store
 from edge_assets.errors import LakeError
 from edge_assets.platform import doctor, endpoints, jars
 from edge_assets.settings import Settings, load_settings
+from edge_assets.stream import asking, requests
 from edge_assets.warehouse import open_lake
 from edge_assets.warehouse.export import export
 from edge_assets.warehouse.rollups.compare import compare
@@ -33,6 +36,8 @@ from edge_assets_tests import s3_rig
 from edge_assets_tests.stream_rig import Log, records, table, until, writer
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
+
+SPOKEN = datetime(2026, 9, 21, 12, 0, tzinfo=UTC)
 
 WRITES = """
 import json, sys
@@ -99,6 +104,40 @@ def test_a_killed_writer_goes_on_where_the_bucket_stands_and_every_reader_reads_
     report = verify(on_s3)
     assert report.holds, report.render()
     _readers_agree(on_s3, sent, tmp_path)
+
+
+@pytest.mark.slow  # two to four minutes: each commit asks the server some dozen times
+def test_windows_corrections_and_maintenance_go_on_in_a_bucket(on_s3: Settings, kafka: Settings) -> None:
+    log = Log(on_s3)
+    room = str(on_s3.bridge.routes[2].topic).replace("<room>", "lab")
+    settings = on_s3.model_copy(update={"windows": on_s3.windows.model_copy(update={"repair_minutes": 0.05})})
+
+    def say(at: int, temperature: float) -> None:
+        moment = SPOKEN + timedelta(seconds=at)
+        message = {"temperature": temperature, "timestamp": moment.isoformat()}
+        log.put("building/lab/telemetry", message, room, at=int(moment.timestamp() * 1e6))
+        log.flush()
+
+    def means() -> dict[int, float]:
+        rows = table(settings, "gold.telemetry_5s_agg")
+        return {int((row["window_start"] - SPOKEN).total_seconds()): row["avg_temperature"] for row in rows}
+
+    with writer(settings) as process:
+        for at in (1, 4, 60):
+            say(at, 20.0)
+        until(lambda: means() == {-5: 20.0, 0: 20.0}, "windows", process)
+        say(2, 26.0)  # too late for them
+        until(lambda: means() == {-5: 22.0, 0: 22.0}, "corrected windows", process)
+        assert "silver.room_telemetry" in requests.maintain(settings)["tables"]
+        with ThreadPoolExecutor(1) as pool:
+            for name in ("silver", "gold"):
+                answer = pool.submit(asking.recompute, settings, SPOKEN - timedelta(hours=1), None, name)
+                until(answer.done, f"{name} again", process)
+                assert not any(answer.result()["rewritten"].values())
+        say(90, 23.0)
+        until(lambda: 55 in means(), "windows behind all of it", process)
+    report = verify(settings)
+    assert report.holds, report.render()
 
 
 @pytest.mark.slow
