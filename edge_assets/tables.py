@@ -75,7 +75,10 @@ BRONZE_EVENTS = Table(
         Column("outcome", "string", "exactly one of read, dead_letter, tombstone, ignored"),
         Column("reason", "string", "why it was ignored or could not be read"),
         Column(
-            "readings", "int", "rows of silver.readings (of a room's message: of silver.room_telemetry) that it gave"
+            "readings",
+            "int",
+            "rows that it gave: of silver.readings; of a room's message silver.room_telemetry; of an alert's event "
+            "silver.alerts",
         ),
         Column("refused", "int", "properties of a read record that are not readings (NaN, 1_000, wrong type)"),
         Column("batch", "bigint", "number of the stream writer's batch that wrote the row"),
@@ -154,6 +157,31 @@ DEVICE_STATES = Table(
     (
         *MEASURED,
         Column("quality", "string", "as in silver.readings"),
+        *POSITION,
+        *RECEIVED,
+    ),
+)
+
+ALERTS = Table(
+    "silver",
+    "alerts",
+    "one event of one alert: it fired, was cleared, was handed to people, or was acknowledged by one",
+    (
+        Column("site", "string", "the place, from the settings"),
+        Column("event_id", "string", "the event; after a crash one may be there twice, with the same event_id"),
+        Column("alert_id", "string", "one firing of one rule for one device, until it has cleared"),
+        Column("transition", "string", "firing, cleared, notified or acknowledged"),
+        Column("rule", "string", "the rule's name"),
+        Column("severity", "string", "info, warning or critical"),
+        Column("kind", "string", "device, room or bridge"),
+        Column("device_id", "string", "the device's address, the room's identifier, or the network's base topic"),
+        Column("device_name", "string", "its name then"),
+        Column("measurement", "string", "what the rule watches; null: whether the device is there at all"),
+        Column("value", "double", "of the measurement at this event"),
+        Column("unit", "string", "unit of value"),
+        Column("message", "string", "the alert in words, as people were told"),
+        Column("since", "timestamp", "when the rule's condition began to hold"),
+        Column("event_time", "timestamp", "when this event happened"),
         *POSITION,
         *RECEIVED,
     ),
@@ -299,9 +327,9 @@ def all_tables(settings: Settings) -> tuple[Table, ...]:
     return (*TABLES, *gold_tables(settings), ANOMALIES)
 
 
-TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICE_STATES, DEVICES)
+TABLES = (BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, DEVICE_STATES, ALERTS, DEVICES)
 
-RECOMPUTED = (READINGS, ROOM_TELEMETRY, DEVICE_STATES)
+RECOMPUTED = (READINGS, ROOM_TELEMETRY, DEVICE_STATES, ALERTS)
 """the tables of silver that can be recomputed from `bronze.events`, each by its name"""
 
 OUTCOMES = ("read", "dead_letter", "tombstone", "ignored")

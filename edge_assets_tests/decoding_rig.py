@@ -28,6 +28,7 @@ RECORD_TYPE = (
 )
 
 CORPUS = Path(__file__).parent / "corpus"
+ALERT_COLUMNS = (*contract.ALERT_TEXTS, *contract.ALERT_NOTES, contract.ALERT_VALUE, contract.ALERT_SINCE)
 RECEIVED_AT = 1_790_000_000_000_000
 """2026-09-21T14:13:20Z"""
 DEVICE_TOPIC, DEAD_LETTER_TOPIC = "sensor-events", "dead-letters"
@@ -121,6 +122,8 @@ class Case:
             assert found.event_time == micros(event_time)
         if (room := expected.pop("room", None)) is not None:
             assert found.room == dict.fromkeys(found.room or ()) | _room(room)
+        if (alert := expected.pop("alert", None)) is not None:
+            assert found.alert == dict.fromkeys(found.alert or ()) | _room(alert) | {"since": micros(alert["since"])}
         assert found.teaches == expected.pop("teaches", False)
         for name, value in expected.items():
             assert getattr(found, name) == value, name
@@ -184,12 +187,13 @@ def decode_in_spark(
         rooms_of = _with_micros(decode.rooms_of(decoded, settings, knowledge.room_fields))
         rooms = {_position(row): row.asDict() for row in rooms_of.collect()}
         told = [f"{expression} AS {name}" for name, expression in decode.room_counts(knowledge.room_fields).items()]
-        of_rooms = decoded.where("kind = 'room'").selectExpr(*POSITION_COLUMNS, *told).collect()
+        alerts = {_position(row): row.asDict() for row in _with_micros(decode.alerts_of(decoded, settings)).collect()}
+        of_rooms = decoded.where("kind IN ('room', 'alert')").selectExpr(*POSITION_COLUMNS, *told).collect()
         refused = {at: n for at, (_, n) in counts.items()} | {_position(row): row.refused for row in of_rooms}
         for row in decoded.join(decode.beyond_of(decoded, knowledge, settings), "row").collect():
             refused[_position(row)] += row.beyond
             rooms[_position(row)]["teaches"] = row.teaches
-        assert {_position(row) for row in of_rooms if row.readings} == set(rooms)
+        assert {_position(row) for row in of_rooms if row.readings} == {*rooms, *alerts}
     finally:
         decoded.unpersist()
         lookup.forget()
@@ -204,6 +208,7 @@ def decode_in_spark(
             states.get(at, []),
             refused.get(at, 0),
             rooms.get(at),
+            alerts.get(at),
             (*contract.ROOM_FIELDS, *knowledge.room_fields),
         )
         for at in places
@@ -234,7 +239,7 @@ def frame_of(spark: Any, records: Sequence[Record]) -> Any:
 def _with_micros(decoded: Any) -> Any:
     from pyspark.sql import functions as F
 
-    times = {"received_at", "event_time", "kafka_time"} & set(decoded.columns)
+    times = {"received_at", "event_time", "kafka_time", "since"} & set(decoded.columns)
     return decoded.withColumns({name: F.unix_micros(name) for name in times})
 
 
@@ -252,6 +257,7 @@ def _decoded(
     states: Sequence[Any],
     refused: int,
     room: dict[str, Any] | None,
+    alert: dict[str, Any] | None,
     fields: Sequence[str],
 ) -> Decoded:
     if row["outcome"] != "read" or row["kind"] == "registry":
@@ -277,6 +283,7 @@ def _decoded(
         room=room and {name: room.get(name) for name in fields},
         quality=room["quality"] if room else None,
         teaches=bool(room and room.get("teaches")),
+        alert=alert and {name: alert[name] for name in ALERT_COLUMNS},
     )
 
 
@@ -285,9 +292,14 @@ def _reading(row: Any) -> Reading:
 
 
 def comparable(decoded: Decoded) -> Decoded:
-    """In one order, and with the numbers and escapes within texts in one notation."""
-    room = None if decoded.room is None else _room(decoded.room)
-    return replace(decoded, readings=_sorted(decoded.readings), states=_sorted(decoded.states), room=room)
+    """In one order, and with the numbers and escapes within texts in one notation. Whose state a record tells that
+    was not read is not compared: tables have it by its rows."""
+    room, alert = (None if columns is None else _room(columns) for columns in (decoded.room, decoded.alert))
+    if decoded.outcome != "read":
+        decoded = Decoded(
+            decoded.outcome, decoded.reason, decoded.received_at, (), decoded.refused, states=decoded.states
+        )
+    return replace(decoded, readings=_sorted(decoded.readings), states=_sorted(decoded.states), room=room, alert=alert)
 
 
 def _room(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,6 +171,39 @@ room_states = st.builds(
 )
 room_payloads = mostly(in_bytes(json_texts(room_states)), in_bytes(json_texts(fitting)), mutated(room_states))
 
+# -- alerts --------------------------------------------------------------------------------------------------------
+
+AN_ALERT = {
+    "event_id": "a-1",
+    "alert_id": "a",
+    "transition": "firing",
+    "rule": "door-open",
+    "severity": "warning",
+    "kind": "device",
+    "device_id": "0x01",
+    "device_name": "door",
+    "measurement": "contact",
+    "value": 0.0,
+    "unit": None,
+    "since": "2026-09-21T14:12:20.000000Z",
+    "event_time": "2026-09-21T14:13:19.500000Z",
+    "message": "door is open",
+}
+alert_values = (
+    scalars
+    | plain_texts_of_numbers
+    | any_text
+    | st.sampled_from(["", "firing", "cleared", "critical", "room", "NaN", '"NaN"', "{", "[1]", "2026-02-30T00:00:00Z"])
+    | st.lists(any_text, max_size=2)
+    | st.dictionaries(any_text, any_text, max_size=2)
+)
+alert_events = st.builds(
+    lambda changed, lost: {name: value for name, value in {**AN_ALERT, **changed}.items() if name not in lost},
+    st.dictionaries(st.sampled_from([*AN_ALERT]) | any_text, alert_values, max_size=3),
+    st.sets(st.sampled_from([*AN_ALERT]), max_size=1),
+)
+alert_payloads = mostly(in_bytes(json_texts(alert_events)), mutated(alert_events))
+
 # -- states as Zigbee2MQTT has them, which both of its output modes can say ------------------------------------------
 
 plain_names = st.sampled_from(

@@ -14,7 +14,7 @@ from edge_assets.bridge.topic_filter import TopicFilter, disjoint_cover
 from edge_assets.decoding.patterns import is_template, kafka_topic, names_in
 from edge_assets.errors import SettingsError
 from edge_assets.platform.log import topics_of
-from edge_assets.settings import BridgeSettings, Route
+from edge_assets.settings import ALERTS_FILTER, BridgeSettings, Route
 
 REMEMBERED_TOPICS = 10_000
 OTHER = "other"
@@ -46,7 +46,7 @@ class Router:
         """messages that each route has sent on, since the service's start"""
         self._opened: frozenset[str] = frozenset()
         self._there: frozenset[str] = frozenset()
-        if not any(route.topic for route in settings.routes):
+        if not any(route.topic for route in settings.routes if route.filter != ALERTS_FILTER):
             raise SettingsError(
                 "setting EDGE_BRIDGE__ROUTES: no route has a Kafka topic, so the bridge has nothing to do; "
                 'give at least one, for example [{"filter": "zigbee2mqtt/#"}]'

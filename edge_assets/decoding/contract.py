@@ -39,6 +39,10 @@ written as a text; a field that is missing, null, or one of `NOT_NUMBERS` (which
 of another type makes the message a dead letter, so that no column ever changes its type. A field that is named nowhere
 yet becomes a column, by the rules of `edge_assets.decoding.fields`.
 
+An event of an alert (`edge_assets.alert_record`) becomes one row of `silver.alerts`: its texts (`ALERT_TEXTS`, and
+those that may be missing, `ALERT_NOTES`), a number, and two times. A field that is not what it should be makes it a
+dead letter; fields beside these are passed over.
+
 Elsewhere, a payload that begins with `{` or `[` is the state of the device that the whole topic names. Any other is
 attribute mode: the topic's last level is the property, nested names joined by dashes, and the payload its value as a
 bare text. Texts and numbers cannot be told apart there, so that no decision above stands on the difference.
@@ -46,7 +50,11 @@ bare text. Texts and numbers cannot be told apart there, so that no decision abo
 
 from __future__ import annotations
 
-DECODER = "zigbee2mqtt/2"
+from typing import get_args
+
+from edge_assets.alert_record import Severity, Transition
+
+DECODER = "zigbee2mqtt/3"
 """Name and version of the decoder, kept with each dead letter: raise it when a decision below changes."""
 
 NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -111,6 +119,20 @@ ROOM_ABOUT = ("room_id", ROOM_TIME, *NOT_MEASUREMENTS)
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
 """What a field of the type boolean may say."""
 
+ALERT_TEXTS: dict[str, tuple[str, ...]] = {
+    "event_id": (),
+    "alert_id": (),
+    "transition": get_args(Transition),
+    "rule": (),
+    "severity": get_args(Severity),
+    "kind": ("device", "room", "bridge"),
+    "device_id": (),
+}
+"""Text of an alert's event that must be there and not be empty → the words that it may be; none: any"""
+ALERT_NOTES = ("device_name", "measurement", "unit", "message")
+ALERT_VALUE, ALERT_SINCE, ALERT_TIME = "value", "since", "event_time"
+"""A number or null; a time, in the forms of `TIME_PROPERTY`; the event's own, which is believed as a reading's is."""
+
 BLANKS = " \t\r\n\0"
 """Around a bare payload: what small devices leave there."""
 
@@ -173,6 +195,7 @@ REASONS = {
     "not_an_object": "a bare value on a device's own topic names no property",
     "wrong_type": "a field of a room's message is not of its column's type: number, whole number, true/false or text",
     "bad_availability": 'an availability is online or offline, bare or as {"state": …}',
+    "bad_alert": "an alert's event lacks a field, or one is not what it should be: see edge_assets.alert_record",
     "bad_registry": "bridge/devices or bridge/groups is not a list of devices as Zigbee2MQTT writes it",
     "oversize": "the message was over the log's limit: its pieces lie side by side in the dead letters",
     # ignored

@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from edge_assets import log_record
+from edge_assets.alert_record import ALERTS
 from edge_assets.decoding import contract, fields
 from edge_assets.decoding.knowledge import Knowledge
 from edge_assets.decoding.patterns import MEASUREMENT, ROOM
@@ -74,6 +75,9 @@ class Decoded:
     """the fields of a room's message, which has no readings: its row of `silver.room_telemetry`, by column"""
     quality: str | None = None
     """of the room's row"""
+    alert: Mapping[str, float | str | None] | None = None
+    """the fields of an alert's event, which has no readings: its row of `silver.alerts`, by column; `since` in
+    microseconds since 1970 UTC"""
     teaches: bool = False
     """a field of the room's message could become a column"""
 
@@ -90,6 +94,8 @@ def decode(record: Record, registry: Registry, knowledge: Knowledge, settings: S
         said = _properties(record, topic)
         if topic.kind == "room":
             return _room(said, header, knowledge, settings)
+        if topic.kind == "alert":
+            return _alert(said, header, settings)
     except _Verdict as verdict:
         return Decoded(verdict.outcome, verdict.reason, header.received_at)
     return _read(said, topic, header, registry, settings)
@@ -168,7 +174,7 @@ def _within_times(micros: int | None) -> int | None:
 
 class _Topic:
     """`base` and `rest` of the topic, or its `pattern` with its number, and its `kind`:
-    control, oversize, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
+    control, oversize, alert, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
 
     def __init__(self, record: Record, settings: Settings) -> None:
         topic = record.topic.decode("utf-8", "surrogateescape")
@@ -187,6 +193,8 @@ class _Topic:
             return "control"
         if is_dead_letter:
             return "oversize"
+        if topic.startswith(ALERTS):
+            return "alert"
         if self.pattern:
             return "bare" if self.pattern.level_of(ROOM) is None else "room"
         if self.base is None:
@@ -237,10 +245,10 @@ def _properties(record: Record, topic: _Topic) -> _Said:
     name = above if topic.kind == "availability" or is_attribute else topic.rest
     if topic.pattern:
         name = "/".join(topic.levels[level] for level in topic.pattern.device_levels)
-    if not name:
+    if not name and topic.kind != "alert":
         raise _Verdict(DEAD_LETTER, "no_device")
     state = _parse_object(body) if is_json else {}
-    last_seen = state.get(contract.ROOM_TIME if topic.kind == "room" else contract.TIME_PROPERTY)
+    last_seen = state.get(_TIME_OF.get(topic.kind, contract.TIME_PROPERTY))
     if topic.kind == "availability":
         word = state.get("state") if is_json else body.strip(" ")
         if not isinstance(word, str) or word not in contract.AVAILABILITY_VALUES:
@@ -254,6 +262,9 @@ def _properties(record: Record, topic: _Topic) -> _Said:
     if not is_json:
         raise _Verdict(DEAD_LETTER, "not_an_object")
     return _Said(name, {(key,): value for key, value in state.items()}, last_seen)
+
+
+_TIME_OF = {"room": contract.ROOM_TIME, "alert": contract.ALERT_TIME}
 
 
 def _attribute_path(name: str) -> tuple[str, ...]:
@@ -294,13 +305,13 @@ def _parse_object(body: str) -> _Object:
 
 
 def _number(text: str) -> _Number:
-    if sum(sign.isdigit() for sign in text) > contract.MAX_NUMBER_DIGITS:
+    if len(text) > contract.MAX_NUMBER_DIGITS and sum(map(str.isdigit, text)) > contract.MAX_NUMBER_DIGITS:
         raise ValueError("a number of too many digits")
     return _Number(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    if any(len(name.encode("utf-16-le", "surrogatepass")) // 2 > contract.MAX_NAME_LENGTH for name, _ in pairs):
+    if any(_is_too_long(name) for name, _ in pairs):
         raise ValueError("a name of too many letters")
     whole = [(_whole_letters(name), value) for name, value in pairs]
     found = _Object(whole)
@@ -308,9 +319,15 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
     return found
 
 
+def _is_too_long(name: str) -> bool:
+    """Counted in the units of UTF-16, of which a letter has two at most."""
+    most = contract.MAX_NAME_LENGTH
+    return 2 * len(name) > most and len(name.encode("utf-16-le", "surrogatepass")) // 2 > most
+
+
 def _whole_letters(text: str) -> str:
     """JSON can spell one half of a surrogate pair, which is no letter: `?` in its place."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _depth(value: Any) -> int:
@@ -324,7 +341,7 @@ def _depth(value: Any) -> int:
 def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, settings: Settings) -> Decoded:
     base = topic.base or ""
     owner = None if topic.pattern else registry.owner(base, said.device_name, header.received_at)
-    units = {(number, name): about for number, name, about in bare_properties(settings.bridge.routes)}
+    units = {} if topic.number is None else _units(-1 - topic.number, settings)
     if owner and owner[1].kind == "group":
         return Decoded(IGNORED, "group", header.received_at)
     event_time = _believed(said.last_seen, header.received_at, settings, ever=base == contract.IMPORTED)
@@ -333,15 +350,13 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
     for path, value in _flat(said.properties):
         measurement = _clean(".".join(path)).replace(contract.LEVEL_MARK, ".")
         if topic.number is not None:
-            about = units.get((-1 - topic.number, measurement))
+            about = units.get(measurement)
         else:
             about = registry.property(owner[0], measurement) if owner else None
         reading = None if _is_unnamed(path) else _reading(measurement, value, about, marks)
         readings += [reading] if reading else []
         refused += reading is None
-    if header.retained and event_time is None:
-        return Decoded(IGNORED, "retained", header.received_at, states=tuple(readings))
-    return Decoded(
+    read = Decoded(
         READ,
         None,
         header.received_at,
@@ -354,6 +369,14 @@ def _read(said: _Said, topic: _Topic, header: _Header, registry: Registry, setti
         header.received_at if event_time is None else event_time,
         "received" if event_time is None else "payload",
     )
+    if header.retained and event_time is None:
+        return replace(read, outcome=IGNORED, reason="retained", readings=(), refused=0, states=read.readings)
+    return read
+
+
+def _units(pattern: int, settings: Settings) -> dict[str, Property]:
+    """What the routes tell of the measurements of a pattern."""
+    return {name: about for number, name, about in bare_properties(settings.bridge.routes) if number == pattern}
 
 
 def taught(record: Record, knowledge: Knowledge, settings: Settings) -> dict[str, str]:
@@ -408,6 +431,44 @@ def _room(said: _Said, header: _Header, knowledge: Knowledge, settings: Settings
         quality=" ".join(marks) or "good",
         teaches=any(_new_type(value) and _is_free(path, knowledge.room_fields, settings) for path, value in beyond),
     )
+
+
+def _alert(said: _Said, header: _Header, settings: Settings) -> Decoded:
+    """Raises `_Verdict` where it is no event of an alert, or old news."""
+    row: dict[str, float | str | None] = {}
+    for name, words in contract.ALERT_TEXTS.items():
+        row[name] = text = _plain_text(said, name)
+        if not text or (words and text not in words):
+            raise _Verdict(DEAD_LETTER, "bad_alert")
+    row |= {name: _plain_text(said, name) for name in contract.ALERT_NOTES}
+    row[contract.ALERT_VALUE] = _plain_number(said, contract.ALERT_VALUE)
+    since = said.properties.get((contract.ALERT_SINCE,))
+    row[contract.ALERT_SINCE] = since_us = _told_time(since) if isinstance(since, str) else None
+    if since_us is None:
+        raise _Verdict(DEAD_LETTER, "bad_alert")
+    event_time = _believed(said.last_seen, header.received_at, settings)
+    if header.retained and event_time is None:
+        raise _Verdict(IGNORED, "retained")
+    at, source = (header.received_at, "received") if event_time is None else (event_time, "payload")
+    return Decoded(READ, None, header.received_at, event_time=at, event_time_source=source, pending=False, alert=row)
+
+
+def _plain_text(said: _Said, name: str) -> str | None:
+    value = said.properties.get((name,))
+    if value is None:
+        return None
+    if isinstance(value, dict | list) or _is_spoilt(text := _as_text(value)):
+        raise _Verdict(DEAD_LETTER, "bad_alert")
+    return _clean(text)
+
+
+def _plain_number(said: _Said, name: str) -> float | None:
+    text = _plain_text(said, name)
+    if text is None:
+        return None
+    if not re.fullmatch(contract.NUMBER, text):
+        raise _Verdict(DEAD_LETTER, "bad_alert")
+    return float(text)
 
 
 def _at(said: _Said, path: fields.Path) -> Any:

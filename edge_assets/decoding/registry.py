@@ -108,6 +108,7 @@ class Registry:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries = tuple(entries)
+        self._properties: dict[tuple[int, str], Property] = {}
 
     def apply(self, key: str, payload: bytes, source: Source) -> Self:
         """The registry after a record on `<base>/bridge/devices` or `<base>/bridge/groups`.
@@ -175,8 +176,13 @@ class Registry:
         return dict(found)
 
     def property(self, entry: int, measurement: str) -> Property | None:
-        about = self.entries[entry].exposes.get(measurement)
-        return None if about is None else _with_plausible_range(about)
+        place = entry, measurement
+        if place not in self._properties:
+            about = self.entries[entry].exposes.get(measurement)
+            if about is None:
+                return None  # not remembered: a device may say anything
+            self._properties[place] = _with_plausible_range(about)
+        return self._properties[place]
 
     def properties(self) -> Iterator[tuple[int, str, Property]]:
         """(number of the entry, measurement, property) of all that was ever described."""

@@ -40,6 +40,7 @@ from edge_assets.stream.lake import Lake, MoreColumn, Note
 from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import BadRegistry, Registry, Source
 from edge_assets.tables import (
+    ALERTS,
     BRONZE_EVENTS,
     DEAD_LETTERS,
     DEVICE_STATES,
@@ -59,7 +60,7 @@ log = logging.getLogger(__name__)
 MAX_PENDING_NAMES = 1_000
 ONE_FILE_RECORDS = 5_000
 
-DERIVED = (DEAD_LETTERS, DEVICE_STATES, ROOM_TELEMETRY, READINGS)
+DERIVED = (DEAD_LETTERS, DEVICE_STATES, ALERTS, ROOM_TELEMETRY, READINGS)
 """the tables that follow from bronze, in the order in which they are written"""
 
 
@@ -85,6 +86,8 @@ class Summary:
     """whether some payload may have objects or lists within"""
     rooms: int
     """messages of rooms that were read"""
+    alerts: int
+    """events of alerts that were read"""
     states: int
     """retained messages that tell a device's state"""
     room_time_us: int | None
@@ -105,7 +108,8 @@ class Summary:
             DEAD_LETTERS: self.outcomes.get("dead_letter", 0),
             DEVICE_STATES: self.states,
             ROOM_TELEMETRY: self.rooms,
-            READINGS: self.outcomes.get("read", 0) - self.rooms,
+            ALERTS: self.alerts,
+            READINGS: self.outcomes.get("read", 0) - self.rooms - self.alerts,
         }
         return [table for table in DERIVED if rows[table]]
 
@@ -125,7 +129,7 @@ class BatchWriter:
         self.room_columns: dict[str, MoreColumn] = {}
         """columns that rooms have brought to `silver.room_telemetry`"""
         self._last_received_us = 0
-        counted = ("records", *NUMBERS, "beyond", "rooms", "states", "late", *OUTCOMES)
+        counted = ("records", *NUMBERS, "beyond", "rooms", "alerts", "states", "late", *OUTCOMES)
         self.written: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- start ---------------------------------------------------------------------------------------------------
@@ -261,7 +265,7 @@ class BatchWriter:
             f"{_number(note.batch)} AS batch",
             knowledge=note.knowledge,
             nested=summary.nested,
-            rooms=summary.rooms > 0,
+            rooms=summary.rooms + summary.alerts > 0,
             odd=summary.odd > 0,
         )
         told = Observation()
@@ -276,6 +280,7 @@ class BatchWriter:
         for outcome, number in summary.outcomes.items():
             self.written[outcome] += number
         self.written["rooms"] += summary.rooms
+        self.written["alerts"] += summary.alerts
         self.written["states"] += summary.states
         self.written["late"] += summary.late
         return summary
@@ -304,6 +309,8 @@ class BatchWriter:
         if DEVICE_STATES in tables:
             states = decode.states_of(decoded, lookup, self._settings, nested=nested)
             self._lake.append(DEVICE_STATES, states, note)
+        if ALERTS in tables:
+            self._lake.append(ALERTS, decode.alerts_of(decoded, self._settings), note)
         if ROOM_TELEMETRY in tables:
             columns = note.knowledge.room_fields
             rooms = decode.rooms_of(decoded, self._settings, columns)
@@ -346,9 +353,10 @@ class BatchWriter:
         rows = {
             BRONZE_EVENTS: self.written["records"],
             DEAD_LETTERS: self.written["dead_letter"],
-            READINGS: self.written["readings"] - self.written["rooms"],
+            READINGS: self.written["readings"] - self.written["rooms"] - self.written["alerts"],
             ROOM_TELEMETRY: self.written["rooms"],
             DEVICE_STATES: self.written["states"],
+            ALERTS: self.written["alerts"],
             DEVICES: len(self.registry.entries),
         }
         told: dict[str, dict[str, Any]] = {
@@ -400,6 +408,7 @@ class BatchWriter:
                 columns = self.note.knowledge.room_fields
                 rooms = decode.rooms_of(mended, self._settings, columns)
                 self.append_missing(ROOM_TELEMETRY, rooms, note, fields.written(columns))
+                self.append_missing(ALERTS, decode.alerts_of(mended, self._settings), note)
                 self.append_missing(READINGS, decode.readings_of(mended, self._lookup, self._settings), note)
                 self._lake.delete_positions(DEAD_LETTERS, mended.select(*POSITION_COLUMNS))
             return {"looked_at": positions.count() + sum(numbers.values()), **numbers}
@@ -442,7 +451,9 @@ class BatchWriter:
 
     def events_of(self, decoded: DataFrame, summary: Summary) -> DataFrame:
         """What decoded records are in `bronze.events`, without the batch."""
-        return self._bronze(decoded, nested=summary.nested, rooms=summary.rooms > 0, odd=summary.odd > 0)
+        return self._bronze(
+            decoded, nested=summary.nested, rooms=summary.rooms + summary.alerts > 0, odd=summary.odd > 0
+        )
 
     def rows_of(self, table: Table, decoded: DataFrame, summary: Summary, batch: int) -> DataFrame:
         """What a table that follows from bronze gets of decoded records."""
@@ -452,6 +463,8 @@ class BatchWriter:
             return decode.states_of(decoded, self._lookup, self._settings, nested=summary.nested)
         if table is ROOM_TELEMETRY:
             return decode.rooms_of(decoded, self._settings, self.note.knowledge.room_fields)
+        if table is ALERTS:
+            return decode.alerts_of(decoded, self._settings)
         return decode.readings_of(decoded, self._lookup, self._settings, nested=summary.nested)
 
     def with_pending(self, note: Note, decoded: DataFrame, summary: Summary) -> Note:
@@ -509,6 +522,7 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
         "collect_set(CASE WHEN pending AND outcome = 'read' THEN device_name END) AS pending",
         "max(nested) AS nested",
         f"count_if({of_room}) AS rooms",
+        "count_if(outcome = 'read' AND kind = 'alert') AS alerts",
         # A clock that is ahead must not close the windows of all others: nothing was measured after it had come.
         f"max(CASE WHEN {of_room} THEN unix_micros(least(event_time, received_at)) END) AS room_time",
         f"max(CASE WHEN {of_room} THEN unix_micros(event_time) END) AS room_newest",
@@ -540,6 +554,7 @@ def _summarise(decoded: DataFrame, watermark: int | None) -> Summary:
         pending=frozenset(name for row in rows for name in row.pending),
         nested=any(row.nested for row in rows),
         rooms=sum(row.rooms for row in rows),
+        alerts=sum(row.alerts for row in rows),
         states=sum(row.states for row in rows),
         room_time_us=max(reached.values(), default=None),
         slowest_topic_us=min(reached.values(), default=None),

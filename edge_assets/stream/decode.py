@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from edge_assets import log_record
+from edge_assets.alert_record import ALERTS as ALERT_TOPICS
 from edge_assets.decoding import contract, fields
 from edge_assets.decoding.knowledge import Fence, Knowledge
 from edge_assets.decoding.patterns import MEASUREMENT, ROOM
 from edge_assets.settings import Settings
-from edge_assets.tables import DEVICE_STATES, POSITION, READINGS, ROOM_TELEMETRY, Table
+from edge_assets.tables import ALERTS, DEVICE_STATES, POSITION, READINGS, ROOM_TELEMETRY, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -33,6 +34,7 @@ __all__ = [
     "Fence",
     "Knowledge",
     "Lookup",
+    "alerts_of",
     "beyond_of",
     "counts_of",
     "decode",
@@ -50,6 +52,9 @@ RECORD_COLUMNS = [*POSITION_COLUMNS, "kafka_time", "key", "payload", "header"]
 
 STATE = "reason IS NOT DISTINCT FROM 'retained'"
 """SQL: whether a record is old news, a state of a device rather than a reading"""
+
+ROW_EACH = "(kind NOT IN ('room', 'alert'))"
+"""SQL: whether a record's properties are a row each; those of a room and of an alert are one row"""
 
 JSONISH = r"^\s*[{\[]"
 _BLANKS = r"' \t\r\n\0'"
@@ -121,8 +126,7 @@ def decode(records: DataFrame, registry: Lookup, knowledge: Knowledge, settings:
         "unsynchronised",
         "maybe_repeat",
         "nested",
-        f"CASE WHEN (outcome = 'read' AND kind <> 'registry') OR ({STATE} AND kind <> 'room') THEN told END "
-        "AS properties",
+        f"CASE WHEN (outcome = 'read' AND kind <> 'registry') OR ({STATE} AND {ROW_EACH}) THEN told END AS properties",
         "wrong",
         "odd",
         "monotonically_increasing_id() AS row",
@@ -182,7 +186,7 @@ def _within_times(micros: str) -> str:
 def _topic(settings: Settings) -> Rules:
     """`base` and `rest` of the topic, or the number of its `pattern` with `named` (the device) and `measures` (the
     measurement), and its `kind`:
-    control, oversize, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
+    control, oversize, alert, room, bare, discovery, foreign, bridge, registry, command, availability or state."""
     longest_first = sorted((contract.IMPORTED, *settings.stream.base_topics), key=len, reverse=True)
     patterns = list(enumerate(settings.bridge.patterns))
     rooms = [f"{number}" for number, pattern in patterns if pattern.level_of(ROOM) is not None]
@@ -201,6 +205,7 @@ def _topic(settings: Settings) -> Rules:
         "kind": f"""CASE
             WHEN startswith(key, {text(log_record.CONTROL_PREFIX)}) THEN 'control'
             WHEN kafka_topic = {text(settings.bridge.dead_letter_topic)} THEN 'oversize'
+            WHEN startswith(key, {text(ALERT_TOPICS)}) THEN 'alert'
             WHEN pattern IN ({", ".join(rooms) or "NULL"}) THEN 'room'
             WHEN pattern IS NOT NULL THEN 'bare'
             WHEN base IS NULL AND startswith(key, {text(contract.DISCOVERY_PREFIX)}) THEN 'discovery'
@@ -237,7 +242,7 @@ def _payload(knowledge: Knowledge) -> Rules:
     return {
         "empty": "coalesce(length(payload), 0) = 0",
         "body": f"CASE WHEN {readable} THEN CAST(payload AS string) END",
-        "speaks": "kind IN ('state', 'availability', 'bare', 'room')",
+        "speaks": "kind IN ('state', 'availability', 'bare', 'room', 'alert')",
         "jsonish": f"coalesce(speaks AND body RLIKE {text(JSONISH)}, false)",
         "nested": "coalesce(contains(substr(body, 2), '{') OR contains(substr(body, 2), '['), false)",
         # The payload is the first of two members of a list: whatever follows its object is an error then, which
@@ -269,8 +274,10 @@ def _payload(knowledge: Knowledge) -> Rules:
             WHEN jsonish AND object IS NULL THEN 'bad_json'
             WHEN {_names_twice("object")} THEN 'duplicate_keys'
             WHEN kind = 'availability' AND NOT coalesce(availability IN ({words}), false) THEN 'bad_availability'
-            WHEN kind IN ('state', 'bare', 'room') AND NOT (jsonish OR attribute OR valued) THEN 'not_an_object'
-            WHEN wrong IS NOT NULL THEN 'wrong_type' END""",
+            WHEN kind IN ('state', 'bare', 'room', 'alert') AND NOT (jsonish OR attribute OR valued)
+                THEN 'not_an_object'
+            WHEN wrong IS NOT NULL THEN 'wrong_type'
+            WHEN kind = 'alert' AND NOT ({_is_alert()}) THEN 'bad_alert' END""",
     }
 
 
@@ -302,10 +309,8 @@ def _event_time(settings: Settings) -> Rules:
     past, future = settings.stream.event_time_past_hours * 3600, settings.stream.event_time_future_seconds
     return {
         "said": f"try_element_at(object, CASE kind WHEN 'room' THEN '{contract.ROOM_TIME}' "
-        f"ELSE '{contract.TIME_PROPERTY}' END)",
-        "said_time": f"""CASE
-            WHEN {_is("said", contract.ISO_TIME)} THEN try_cast(said AS timestamp)
-            WHEN {_is("said", contract.EPOCH_MILLISECONDS)} THEN timestamp_millis(try_cast(said AS bigint)) END""",
+        f"WHEN 'alert' THEN '{contract.ALERT_TIME}' ELSE '{contract.TIME_PROPERTY}' END)",
+        "said_time": _told_time("said"),
         "earliest": f"CASE WHEN base = {text(contract.IMPORTED)} THEN timestamp_micros(0L) "
         f"ELSE received_at - INTERVAL '{past:.3f}' SECOND END",
         "believed": f"coalesce(said_time BETWEEN earliest AND received_at + INTERVAL '{future:.3f}' SECOND, false)",
@@ -313,6 +318,12 @@ def _event_time(settings: Settings) -> Rules:
         "event_time_source": "CASE WHEN believed THEN 'payload' ELSE 'received' END",
         "time_implausible": "said IS NOT NULL AND NOT believed",
     }
+
+
+def _told_time(said: str) -> str:
+    return f"""CASE
+        WHEN {_is(said, contract.ISO_TIME)} THEN try_cast({said} AS timestamp)
+        WHEN {_is(said, contract.EPOCH_MILLISECONDS)} THEN timestamp_millis(try_cast({said} AS bigint)) END"""
 
 
 def _verdict(knowledge: Knowledge) -> str:
@@ -455,8 +466,45 @@ def rooms_of(decoded: DataFrame, settings: Settings, room_fields: Mapping[str, s
     )
 
 
+# -- alerts --------------------------------------------------------------------------------------------------------
+
+
+def _is_alert() -> str:
+    """Whether `object` is an event of an alert."""
+    needed = [f"coalesce({_is_plain_text(_field(name, 'object'))}, false)" for name in contract.ALERT_TEXTS]
+    words = [
+        f"{_field(name, 'object')} IN ({_list(words)})" if words else f"{_field(name, 'object')} <> ''"
+        for name, words in contract.ALERT_TEXTS.items()
+    ]
+    notes = [f"coalesce({_is_plain_text(_field(name, 'object'))}, true)" for name in contract.ALERT_NOTES]
+    value, since = _field(contract.ALERT_VALUE, "object"), _field(contract.ALERT_SINCE, "object")
+    number = f"coalesce({_is(value, contract.NUMBER)} AND NOT {_is_spoilt(value)}, true)"
+    return " AND ".join([*needed, *words, *notes, number, f"{_told_time(since)} IS NOT NULL"])
+
+
+def _is_plain_text(said: str) -> str:
+    return f"NOT startswith({said}, '{{') AND NOT startswith({said}, '[') AND NOT {_is_spoilt(said)}"
+
+
+def alerts_of(decoded: DataFrame, settings: Settings) -> DataFrame:
+    """One row per event of an alert that was read, in the columns of `silver.alerts`."""
+    texts = {name: f"replace({_field(name)}, '{_TEXT}', '')" for name in (*contract.ALERT_TEXTS, *contract.ALERT_NOTES)}
+    computed = {
+        "site": text(settings.site),
+        **texts,
+        "value": f"try_cast({_field(contract.ALERT_VALUE)} AS double)",
+        "since": _told_time(_field(contract.ALERT_SINCE)),
+    }
+    columns = (f"{computed.get(column.name, column.name)} AS {column.name}" for column in ALERTS.columns)
+    return decoded.where("outcome = 'read' AND kind = 'alert'").selectExpr(*columns)
+
+
+# -- counting ------------------------------------------------------------------------------------------------------
+
+
 def room_counts(room_fields: Mapping[str, str]) -> Rules:
-    """What a room's record gave: `readings` (its one row), and `refused`: fields that say a number is none.
+    """What a record that is one row gave: `readings` (that row), and `refused`: fields of a room that say a number is
+    none.
 
     Fields without a column are refused as well, and counted by `beyond_of`. `implausible` is not counted: the row's own
     quality says so.
@@ -464,7 +512,7 @@ def room_counts(room_fields: Mapping[str, str]) -> Rules:
     known = map(fields.key_of, fields.known(room_fields))
     spoilt = " + ".join(f"CAST({_is_spoilt(_field(name))} AS int)" for name in known)
     return {
-        "readings": "CASE WHEN kind = 'room' AND outcome = 'read' THEN 1 ELSE 0 END",
+        "readings": f"CASE WHEN NOT {ROW_EACH} AND outcome = 'read' THEN 1 ELSE 0 END",
         "refused": f"CASE WHEN kind = 'room' AND outcome = 'read' THEN {spoilt} ELSE 0 END",
         "implausible": "0",
     }
@@ -549,7 +597,7 @@ def properties_of(
     `nested`: whether there may be any; without, their part of the plan is left out, which a small batch feels.
     """
     carried = [*columns, "entry"]
-    unfolded = decoded.where(f"properties IS NOT NULL AND kind <> 'room' AND {of}").selectExpr(
+    unfolded = decoded.where(f"properties IS NOT NULL AND {ROW_EACH} AND {of}").selectExpr(
         *carried, "nested", "explode(properties) AS (own_name, v0)"
     )
     about = " AND ".join(f"NOT startswith(own_name, '{name}{_LEVEL}')" for name in contract.NOT_MEASUREMENTS)

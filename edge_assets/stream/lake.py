@@ -26,6 +26,7 @@ from edge_assets.stream.decode import POSITION_COLUMNS, Fence, Knowledge, text
 from edge_assets.stream.losses import Loss
 from edge_assets.stream.registry import Entry, Registry, Source, small_frame
 from edge_assets.tables import (
+    ALERTS,
     BRONZE_EVENTS,
     DEAD_LETTERS,
     DEVICE_STATES,
@@ -53,6 +54,7 @@ STATISTICS = {
     READINGS: ("kafka_partition", "kafka_offset", "received_at", "event_time", "device_id", "measurement"),
     ROOM_TELEMETRY: ("kafka_partition", "kafka_offset", "received_at", "event_time", "room_id"),
     DEVICE_STATES: ("kafka_partition", "kafka_offset", "received_at", "device_id"),
+    ALERTS: ("kafka_partition", "kafka_offset", "received_at", "event_time", "rule"),
     DEVICES: ("device_id", "device_name"),
 }
 STATISTICS_OF_GOLD = ("window_start", "session_start", "session_end", "room_id")

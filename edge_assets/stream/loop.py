@@ -261,10 +261,12 @@ def _progress(query: StreamingQuery) -> dict[str, Any]:
     last = query.lastProgress
     if not last:
         return {}
+    unread = source.unread(last)
     return {
         "batch_duration_ms": last["batchDuration"],
         "input_rows": last["numInputRows"],
         "processed_rows_per_second": last.get("processedRowsPerSecond"),
-        "lag": sum(source.unread(last).values()),
+        "lag": sum(unread.values()),
+        "unread": {f"{topic}/{partition}": records for (topic, partition), records in unread.items()},
         "at": last["timestamp"],
     }

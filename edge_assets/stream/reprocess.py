@@ -6,7 +6,7 @@ is kept beside the request and done in steps of `stream.reprocess_offsets`. A st
 known today, and puts the rows in the place of those that are there:
 
 1. `bronze.events`: the records' outcomes; with `from_log` the records themselves, where the log still has them;
-2. `bronze.dead_letters`, `silver.device_states`, `silver.room_telemetry`, `silver.readings`.
+2. `bronze.dead_letters`, `silver.device_states`, `silver.alerts`, `silver.room_telemetry`, `silver.readings`.
 
 Each table gets one commit that replaces the rows of the step's offsets, or none where the new rows are the old ones. So
 a step that is done again, whole or after a kill in its midst, ends in the same rows, and what is right is not written.

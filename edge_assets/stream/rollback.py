@@ -22,7 +22,7 @@ from edge_assets.stream.lake import Lake
 from edge_assets.stream.ranges import Range
 from edge_assets.stream.reprocess import Done, Reprocessing, planned
 from edge_assets.stream.requests import Request
-from edge_assets.tables import BRONZE_EVENTS, DEVICE_STATES, READINGS, RECOMPUTED, ROOM_TELEMETRY, Table
+from edge_assets.tables import ALERTS, BRONZE_EVENTS, DEVICE_STATES, READINGS, RECOMPUTED, ROOM_TELEMETRY, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -114,9 +114,9 @@ class Rollbacks:
         gave = gave.selectExpr(
             *POSITION_COLUMNS, "CASE WHEN outcome = 'read' THEN coalesce(readings, 0) ELSE 0 END gave"
         )
-        tables = (self._lake.read(table).where(within) for table in (READINGS, ROOM_TELEMETRY))
-        readings, rooms = (rows.select(*POSITION_COLUMNS) for rows in tables)
-        has = readings.unionByName(rooms).groupBy(*POSITION_COLUMNS).count()
+        tables = (self._lake.read(table).where(within) for table in (READINGS, ROOM_TELEMETRY, ALERTS))
+        readings, rooms, alerts = (rows.select(*POSITION_COLUMNS) for rows in tables)
+        has = readings.unionByName(rooms).unionByName(alerts).groupBy(*POSITION_COLUMNS).count()
         joined = gave.join(has, POSITION_COLUMNS, "left")
         return joined.where("gave <> coalesce(`count`, 0)").select(*POSITION_COLUMNS)
 

@@ -174,6 +174,7 @@ class Tables:
     readings: Snapshot
     rooms: Snapshot
     states: Snapshot
+    alerts: Snapshot
     bucket: int = BUCKET
     """offsets that are looked at in one go"""
 
@@ -185,7 +186,7 @@ class Tables:
     @property
     def complete_from(self) -> date:
         """The first day of which silver has given up nothing."""
-        given_up = (Expired.of(table.properties).before for table in (self.readings, self.rooms))
+        given_up = (Expired.of(table.properties).before for table in (self.readings, self.rooms, self.alerts))
         return max(filter(None, given_up), default=date.min)
 
 
@@ -225,7 +226,7 @@ def _tallies(opened: DuckDBPyConnection, tables: Tables, ends: LogEnds) -> dict[
         found.outcomes = {name: row[name] for name in OUTCOMES}
     for row in _rows(opened, _COUNT_ROWS.format(table=tables.dead_letters.select(), size=tables.bucket)):
         bucket(row).dead_letter_rows = row["records"]
-    for table in (tables.readings, tables.rooms):
+    for table in (tables.readings, tables.rooms, tables.alerts):
         for row in _rows(opened, _COUNT_ROWS.format(table=table.select(), size=tables.bucket)):
             bucket(row).reading_rows += row["records"]
     for row in _rows(opened, _COUNT_ROWS.format(table=tables.states.select(), size=tables.bucket)):
@@ -268,7 +269,7 @@ def _show_horizon(opened: DuckDBPyConnection, gone: Mapping[Place, int]) -> None
 
 
 def _without_position(opened: DuckDBPyConnection, tables: Tables) -> Iterator[Problem]:
-    for table in (tables.events, tables.dead_letters, tables.readings, tables.rooms, tables.states):
+    for table in (tables.events, tables.dead_letters, tables.readings, tables.rooms, tables.states, tables.alerts):
         name = ".".join(table.name)
         count = _value(opened, f"SELECT count(*) FROM ({table.select()}) WHERE NOT ({_HAS_POSITION})")
         if count:
@@ -380,7 +381,9 @@ _READINGS = """WITH
   measured AS (
     SELECT kafka_offset, measurement, count(*) AS times FROM silver.readings WHERE {place} GROUP BY ALL
     UNION ALL
-    SELECT kafka_offset, 'the room', count(*) FROM silver.room_telemetry WHERE {place} GROUP BY ALL),
+    SELECT kafka_offset, 'the room', count(*) FROM silver.room_telemetry WHERE {place} GROUP BY ALL
+    UNION ALL
+    SELECT kafka_offset, 'the alert', count(*) FROM silver.alerts WHERE {place} GROUP BY ALL),
   found AS (SELECT kafka_offset, sum(times) AS has, max(times) AS most FROM measured GROUP BY kafka_offset)
 SELECT kafka_offset, batch, gave, coalesce(has, 0) AS has,
   CASE WHEN gave IS NULL THEN 'reading_orphan'
@@ -424,7 +427,7 @@ def _check_derived(
     for number, bucket in sorted(tally.buckets.items()):
         queries: list[tuple[str, tuple[Snapshot, ...]]] = []
         if bucket.records or bucket.reading_rows:
-            queries.append((_READINGS, (tables.readings, tables.rooms)))
+            queries.append((_READINGS, (tables.readings, tables.rooms, tables.alerts)))
         if bucket.outcomes.get("dead_letter") or bucket.dead_letter_rows:
             queries.append((_DEAD_LETTERS, (tables.dead_letters,)))
         if bucket.state_rows:

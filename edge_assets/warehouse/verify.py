@@ -185,6 +185,7 @@ def _tables(settings: Settings) -> Tables:
         readings=lake.snapshot(settings, ("silver", "readings")),
         rooms=lake.snapshot(settings, ("silver", "room_telemetry")),
         states=lake.snapshot(settings, ("silver", "device_states")),
+        alerts=lake.snapshot(settings, ("silver", "alerts")),
     )
 
 

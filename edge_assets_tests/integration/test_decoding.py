@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as hypothesis_settings
+from hypothesis.strategies import SearchStrategy
 
 from edge_assets.decoding import contract
 from edge_assets.decoding.knowledge import Knowledge
@@ -34,7 +35,13 @@ from edge_assets_tests.decoding_rig import (
     with_base_topics,
     world,
 )
-from edge_assets_tests.decoding_strategies import in_attribute_mode, plain_states, record_parts, room_payloads
+from edge_assets_tests.decoding_strategies import (
+    alert_payloads,
+    in_attribute_mode,
+    plain_states,
+    record_parts,
+    room_payloads,
+)
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(600)]
 
@@ -104,7 +111,7 @@ def test_both_decoders_agree_on_whatever_comes(spark, corpus_world: World, numbe
         assert all(reading.value is not None or reading.text is not None for reading in decoded.readings)
 
 
-def made_up_of_rooms(number: int) -> list[Record]:
+def all_saying(topic: str, said: SearchStrategy[bytes], number: int) -> list[Record]:
     payloads: list[bytes] = []
 
     @seed(number)
@@ -115,17 +122,17 @@ def made_up_of_rooms(number: int) -> list[Record]:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(room_payloads)
+    @given(said)
     def make(payload: bytes) -> None:
         payloads.append(payload)
 
     make()
-    return [record("building/lab/telemetry", payload, at) for at, payload in enumerate(payloads)]
+    return [record(topic, payload, at) for at, payload in enumerate(payloads)]
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_both_decoders_agree_on_whatever_a_room_says(spark, corpus_world: World, number: int) -> None:
-    w, records = corpus_world, made_up_of_rooms(number)
+    w, records = corpus_world, all_saying("building/lab/telemetry", room_payloads, number)
     expected = decode_in_python(records, w.registry, w.knowledge, w.settings)
     found = decode_in_spark(spark, records, w.registry, w.knowledge, w.settings)
     different = differences(records, expected, found)
@@ -133,6 +140,16 @@ def test_both_decoders_agree_on_whatever_a_room_says(spark, corpus_world: World,
     read = [decoded for decoded in found if decoded.outcome == "read"]
     assert len(read) > RECORDS_PER_BATCH / 5 and any(d.teaches for d in read) and any(not d.teaches for d in read)
     assert ("dead_letter", "wrong_type") in {(decoded.outcome, decoded.reason) for decoded in found}
+
+
+def test_both_decoders_agree_on_whatever_an_alert_says(spark, corpus_world: World) -> None:
+    w, records = corpus_world, all_saying("edge/alerts/door-open", alert_payloads, 0)
+    expected = decode_in_python(records, w.registry, w.knowledge, w.settings)
+    found = decode_in_spark(spark, records, w.registry, w.knowledge, w.settings)
+    different = differences(records, expected, found)
+    assert not different, f"{len(different)} of {len(records)}\n" + "\n".join(different[:5])
+    assert sum(decoded.outcome == "read" for decoded in found) > RECORDS_PER_BATCH / 5
+    assert ("dead_letter", "bad_alert") in {(decoded.outcome, decoded.reason) for decoded in found}
 
 
 @pytest.mark.parametrize("device", ["washing machine", "living/climate", "lamp", "unknown"])

@@ -14,7 +14,16 @@ from edge_assets.decoding.reference import Decoded, Reading
 from edge_assets.log_record import CLOCK_KEY, HEADER
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
-from edge_assets_tests.decoding_rig import CORPUS, MORE_ROUTES, Case, corpus, header, micros, with_base_topics
+from edge_assets_tests.decoding_rig import (
+    ALERT_COLUMNS,
+    CORPUS,
+    MORE_ROUTES,
+    Case,
+    corpus,
+    header,
+    micros,
+    with_base_topics,
+)
 from edge_assets_tests.stream_rig import table, until, writer
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(600)]
@@ -113,34 +122,35 @@ def test_the_corpus_in_the_tables(settings: Settings, kafka: Settings) -> None:
 
 
 def _visible(case: Case, found: Decoded) -> Case:
-    """What a record without readings says of its device and time is in no table."""
+    """What a record without readings says of its device and time is in no table, nor where an alert's time is from."""
+    if found.readings or found.room:
+        return case
     of_record = {"outcome", "reason", "readings", "refused", "true_received_at"}
-    return (
-        case
-        if found.readings or found.room
-        else replace(case, expected={k: v for k, v in case.expected.items() if k in of_record})
-    )
+    of_alert = {"alert", "event_time", "pending"} if found.alert else set()
+    return replace(case, expected={k: v for k, v in case.expected.items() if k in of_record | of_alert})
 
 
-def silver(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Readings, and the messages of rooms."""
-    return table(settings, "silver.readings"), table(settings, "silver.room_telemetry")
+def silver(settings: Settings) -> tuple[list[dict[str, Any]], ...]:
+    """Readings, the messages of rooms, and the events of alerts."""
+    return tuple(table(settings, f"silver.{name}") for name in ("readings", "room_telemetry", "alerts"))
 
 
 def decoded_rows(settings: Settings) -> dict[int, Decoded]:
     """offset → what the tables say of the record."""
     readings = defaultdict(list)
-    of_devices, of_rooms = silver(settings)
+    of_devices, of_rooms, of_alerts = silver(settings)
     for row in of_devices:
         readings[row["kafka_offset"]].append(row)
     rooms = {row["kafka_offset"]: row for row in of_rooms}
     columns = (*contract.ROOM_FIELDS, *json.loads((CORPUS / "network.json").read_text())["room_fields"])
-    assert len(rooms) == len(of_rooms)
+    alerts = {row["kafka_offset"]: row for row in of_alerts}
+    assert (len(rooms), len(alerts)) == (len(of_rooms), len(of_alerts))
     found = {}
     for row in table(settings, "bronze.events"):
         mine = readings.pop(row["kafka_offset"], [])
         room = rooms.pop(row["kafka_offset"], None)
-        assert len(mine) + (room is not None) == row["readings"], row["key"]
+        alert = alerts.pop(row["kafka_offset"], None)
+        assert len(mine) + (room is not None) + (alert is not None) == row["readings"], row["key"]
         about = {name: mine[0][name] for name in ("device_id", "device_name", "model", "pending")} if mine else {}
         if mine:
             about["event_time"] = round(mine[0]["event_time"].timestamp() * 1e6)
@@ -150,8 +160,12 @@ def decoded_rows(settings: Settings) -> dict[int, Decoded]:
             about |= {"room": {name: room[name] for name in columns}, "quality": room["quality"]}
             about["event_time"] = round(room["event_time"].timestamp() * 1e6)
             about["event_time_source"] = room["event_time_source"]
+        if alert:
+            since = {"since": round(alert["since"].timestamp() * 1e6)}
+            about |= {"pending": False, "alert": {name: alert[name] for name in ALERT_COLUMNS} | since}
+            about["event_time"] = round(alert["event_time"].timestamp() * 1e6)
         rows = tuple(Reading(r["measurement"], r["value"], r["text"], r["unit"], r["quality"]) for r in mine)
         received_at = round(row["received_at"].timestamp() * 1e6)
         found[row["kafka_offset"]] = Decoded(row["outcome"], row["reason"], received_at, rows, row["refused"], **about)
-    assert not readings and not rooms, "no row without its record"
+    assert not (readings or rooms or alerts), "no row without its record"
     return found

@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
+from edge_assets.alert_record import AlertEvent
 from edge_assets.settings import Settings
 from edge_assets.warehouse.verify import verify
-from edge_assets_tests.stream_rig import Log, records, table, until, writer
+from edge_assets_tests.stream_rig import START, Log, records, table, until, writer
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
 
@@ -18,7 +19,16 @@ def of_room(settings: Settings, name: str) -> str:
     return str(settings.bridge.routes[2].topic).replace("<room>", name)
 
 
-def test_rooms_and_bare_topics_arrive_also_those_that_speak_for_the_first_time(settings: Settings, kafka: Settings):
+def fired(number: int) -> AlertEvent:
+    """An event whose times are those at which a test's `Log` is received."""
+    at = START + 1_000_000 * number
+    about = ("device", "0x01", "door", "contact", 0.0, None)
+    return AlertEvent(f"a-{number}", "a", "firing", "door-open", "warning", *about, at - 60_000_000, at, "door is open")
+
+
+def test_rooms_alerts_and_bare_topics_arrive_also_of_rooms_that_speak_for_the_first_time(
+    settings: Settings, kafka: Settings
+):
     log = Log(settings)
     log.put("pico/temperature/dht22", "21.5\n")
     log.put(
@@ -38,6 +48,9 @@ def test_rooms_and_bare_topics_arrive_also_those_that_speak_for_the_first_time(s
             }
             log.put("building/kitchen/telemetry", payload, of_room(settings, "kitchen"))
         log.put("zigbee2mqtt/door", {"contact": True})
+        for number in (1, 2):
+            log.put(fired(number).topic, fired(number).encode(), settings.bridge.routes[3].topic)
+        log.put("edge/alerts/door-open", {"rule": "door-open"}, settings.bridge.routes[3].topic)
         log.flush()
         until(lambda: len(records(settings)) == log.written, "the kitchen", process)
         until(lambda: len(table(settings, "silver.room_telemetry")) == 21, "its rows", process)
@@ -56,8 +69,17 @@ def test_rooms_and_bare_topics_arrive_also_those_that_speak_for_the_first_time(s
     kitchen = sorted((row for row in rows if row["room_id"] == "kitchen"), key=lambda row: row["kafka_offset"])
     assert [row["temperature"] for row in kitchen] == list(map(float, range(20)))
     assert {row["event_time"] for row in kitchen} == {datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)}
-    (letter,) = table(settings, "bronze.dead_letters")
-    assert (letter["reason"], letter["key"]) == ("wrong_type", "building/lab/telemetry")
+    letters = {row["key"]: row["reason"] for row in table(settings, "bronze.dead_letters")}
+    assert letters == {"building/lab/telemetry": "wrong_type", "edge/alerts/door-open": "bad_alert"}
+    alerts = sorted(table(settings, "silver.alerts"), key=lambda row: row["event_id"])
+    assert [(row["event_id"], row["transition"], row["value"]) for row in alerts] == [
+        ("a-1", "firing", 0.0),
+        ("a-2", "firing", 0.0),
+    ]
+    assert (alerts[0]["since"], alerts[0]["event_time"]) == (
+        datetime.fromtimestamp(START / 1e6 - 59, UTC),
+        datetime.fromtimestamp(START / 1e6 + 1, UTC),
+    )
     gave = {row["key"]: (row["readings"], row["refused"]) for row in records(settings) if row["kafka_offset"] == 0}
     assert gave["building/kitchen/telemetry"] == (1, 1)
     report = verify(settings)

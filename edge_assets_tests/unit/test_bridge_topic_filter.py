@@ -70,8 +70,14 @@ def test_the_first_route_wins_and_others_are_counted_by_reason():
     assert router.destination("z/tür".encode()).topic == "sensor-events"
     assert router.destination(b"y").reason == "no_route"
     assert router.destination(b"z/\xff").topic == "sensor-events"
-    assert list(router.kafka_topics(())) == ["one", "sensor-events"]
-    assert router.subscription == ("z/#",)
+    assert router.destination(b"edge/alerts/door-open").topic == "alerts"  # whoever writes routes thinks of devices
+    assert list(router.kafka_topics(())) == ["one", "sensor-events", "alerts"]
+    assert router.subscription == ("edge/alerts/#", "z/#")
+
+
+def test_alerts_may_be_dropped_by_a_route_that_says_so():
+    routes = (Route(filter="z/#"), Route(filter="edge/alerts/#", topic=None))
+    assert Router(BridgeSettings(routes=routes)).destination(b"edge/alerts/door-open").reason == "null_route"
 
 
 def test_routes_to_nowhere_alone_are_refused():
@@ -84,9 +90,9 @@ def test_a_topic_made_from_a_name_is_opened_first_and_there_are_so_many_at_most(
     router = Router(BridgeSettings(routes=(Route(pattern=pattern, topic=template, retention_hours=72),), max_topics=2))
     assert router.destination(b"building/Lab 1.a/telemetry").unopened == "telemetry.Lab-1-a"
     there = ["telemetry.Lab-1-a", "telemetry.Lab-1-a.downsampled", "telemetry.kitchen", "sensor-events"]
-    assert router.kafka_topics(there) == {"telemetry.Lab-1-a": 72, "telemetry.kitchen": 72}
+    assert router.kafka_topics(there) == {"telemetry.Lab-1-a": 72, "telemetry.kitchen": 72, "alerts": None}
     router.opened(router.kafka_topics(there), there)
     assert router.destination(b"building/Lab 1.a/telemetry").topic == "telemetry.Lab-1-a"
     assert router.destination(b"building/third/telemetry").unopened == "telemetry.other"
     assert router.destination(b"building/a/b/telemetry").reason == "no_route"
-    assert router.subscription == ("building/+/telemetry",)
+    assert router.subscription == ("building/+/telemetry", "edge/alerts/#")

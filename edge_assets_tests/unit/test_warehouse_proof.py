@@ -27,8 +27,8 @@ OTHER_LOG = "another-log"
 def proved(
     settings: Settings, begin: int = 0, end: int = 20, bucket: int = BUCKET, lost: tuple[Loss, ...] = ()
 ) -> tuple[dict[Place, Tally], list[Problem]]:
-    events, dead_letters, readings, rooms, states = (lake.snapshot(settings, name) for name in NAMES)
-    tables = Tables(events, dead_letters, readings, rooms, states, bucket)
+    events, dead_letters, readings, rooms, states, alerts = (lake.snapshot(settings, name) for name in NAMES)
+    tables = Tables(events, dead_letters, readings, rooms, states, alerts, bucket)
     with lake.connection(settings) as opened:
         tallies, problems = prove(opened, tables, LogEnds({PLACE: begin}, {PLACE: end}), lost)
     return {tally.place: tally for tally in tallies}, problems
@@ -36,7 +36,7 @@ def proved(
 
 NAMES = (
     *(("bronze", "events"), ("bronze", "dead_letters")),
-    *(("silver", "readings"), ("silver", "room_telemetry"), ("silver", "device_states")),
+    *(("silver", "readings"), ("silver", "room_telemetry"), ("silver", "device_states"), ("silver", "alerts")),
 )
 
 

@@ -2,8 +2,10 @@
 
     people/    what a person asks for by name
     grafana/   one view a panel, by the panel's name; `time` is the column that a dashboard cuts by
+    lake/      the same over tables of the lake, which go on while rollups wait: the serving API asks them there
 
-They are made in the order of their names, people's first, over the rollups and the table `settings`.
+Those of people and of Grafana are made in the order of their names, people's first, over the rollups and the table
+`settings`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 GROUPS = ("people", "grafana")
+LAKE = "lake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,19 @@ class View:
 
 @cache
 def views() -> tuple[View, ...]:
-    """All views, in the order in which they can be made."""
+    """All views of the file, in the order in which they can be made."""
+    return _of(GROUPS)
+
+
+@cache
+def lake_views() -> tuple[View, ...]:
+    """Those that are in no file, and name tables of the lake."""
+    return _of((LAKE,))
+
+
+def _of(groups: tuple[str, ...]) -> tuple[View, ...]:
     folder = Path(__file__).parent
-    return tuple(_view(path, group) for group in GROUPS for path in sorted((folder / group).glob("*.sql")))
+    return tuple(_view(path, group) for group in groups for path in sorted((folder / group).glob("*.sql")))
 
 
 def _view(path: Path, group: str) -> View:

@@ -1,3 +1,4 @@
 -- Panel "Climate": temperature, humidity, CO2 and light by the hour, one series a device and measurement.
-SELECT bucket AS time, device_name || ' ' || measurement AS series, avg AS value, min, max, unit, device_id, measurement
+SELECT bucket AS time, device_name || ' ' || measurement AS series, avg AS value, min, max, unit, device_id, measurement,
+    device_name AS device, kind
 FROM climate

@@ -1,0 +1,4 @@
+-- Panel "Doors by the minute": 1 where the door was open at any time in it; minutes in which it said nothing are not there.
+SELECT bucket AS time, device_name AS door, 1 - min AS open, device_id
+FROM readings_1m
+WHERE measurement = 'contact'

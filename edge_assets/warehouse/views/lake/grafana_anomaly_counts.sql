@@ -1,0 +1,4 @@
+-- Panel "Anomalies per day": how many began, by UTC day and type.
+SELECT date_trunc('day', window_start) AS time, type, count(*) AS anomalies
+FROM gold.anomalies
+GROUP BY ALL
