@@ -13,7 +13,10 @@ from typing import Any
 from edge_assets.errors import SettingsError
 from edge_assets.settings import Settings
 
-NAMES = ("bridge", "stream", "backlog", "latency", "writes", "footprint", "start", "query", "rollup", "anomalies")
+NAMES = (
+    *("bridge", "stream", "backlog", "latency", "writes", "footprint", "start", "query", "rollup", "anomalies"),
+    *("alert", "live", "serving"),
+)
 
 
 def run(name: str, settings: Settings, **options: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ it. The reference of the same run: a plain deltalake loop over the same records,
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_assets.bench import made_records, whole_platform
-from edge_assets.bench.writer_process import Writer, reference_loop
+from edge_assets.bench import made_records
+from edge_assets.bench.figures import percentiles
+from edge_assets.bench.writer_process import Writer, log_alone, reference_rate
 from edge_assets.platform import log as kafka_log
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
@@ -31,16 +31,13 @@ PROBE = "bench_probe"
 
 def run(settings: Settings, messages: int = MESSAGES) -> dict[str, Any]:
     """Measure in a home of its own below the platform's. Rates are records per second."""
-    own = whole_platform.own_settings(settings, "backlog")
-    whole_platform.prepare(own)
-    kafka = kafka_log.start(own)
-    try:
+    with log_alone(settings, "backlog") as own:
         kafka_log.ensure_topic(own, f"telemetry.{PROBE}")
         made_records.fill_rooms(own, messages)
         drained = drain(own, messages)
-        return {"messages": messages, **drained, "reference_deltalake": _measure_reference(own, messages)}
-    finally:
-        kafka_log.stop(kafka)
+        topics = [topic for topic in kafka_log.read_topics(own) if topic.startswith("telemetry.")]
+        reference = {"records_per_second": reference_rate(own, topics, messages)}
+        return {"messages": messages, **drained, "reference_deltalake": reference}
 
 
 def drain(settings: Settings, messages: int) -> dict[str, Any]:
@@ -92,7 +89,6 @@ class _Probes:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._ended_us = time.time_ns() // 1_000
 
     def _send(self) -> None:
         while not self._stop.wait(1.0):
@@ -106,11 +102,16 @@ class _Probes:
         lake = self._settings.lake_path
         ended = sorted(commit.path.stat().st_mtime for commit in commits(lake / "bronze" / "events"))
         for name, (topic, _, _) in self._sources.items():
-            device = topic.startswith("telemetry.")
-            folder = lake / "silver" / ("room_telemetry" if device else "readings")
+            folder = lake / "silver" / ("room_telemetry" if topic.startswith("telemetry.") else "readings")
             found = sorted(_arrived(folder, topic, self._begun_us), key=lambda pair: pair[1] - pair[0])
             waits = [sum(sent < end <= seen for end in ended) for sent, seen in found]
-            yield name, {**_figures([seen - sent for sent, seen in found]), "most_batches": max(waits, default=0)}
+            yield (
+                name,
+                {
+                    **percentiles([seen - sent for sent, seen in found], "s", digits=2),
+                    "most_batches": max(waits, default=0),
+                },
+            )
 
 
 def _device(at: int) -> bytes:
@@ -138,18 +139,3 @@ def _arrived(folder: Path, topic: str, since_us: int) -> Iterator[tuple[float, f
             sent = pc.cast(pc.cast(rows["received_at"], "timestamp[us]", safe=False), "int64")
             live = pc.and_(pc.equal(rows["kafka_topic"], topic), pc.greater_equal(sent, since_us))
             yield from ((each / 1e6, seen) for each in set(sent.filter(live).to_pylist()))
-
-
-def _figures(seconds: list[float]) -> dict[str, float]:
-    if len(seconds) < 2:
-        return {}
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return {"p50_s": round(cuts[49], 2), "p95_s": round(cuts[94], 2), "max_s": round(max(seconds), 2)}
-
-
-def _measure_reference(settings: Settings, messages: int) -> dict[str, Any]:
-    """What the same work costs in a plain loop: consume, json.loads, two Delta tables by deltalake, no checks."""
-    topics = [topic for topic in kafka_log.read_topics(settings) if topic.startswith("telemetry.")]
-    begun = time.monotonic()
-    written = reference_loop(settings, topics, messages, settings.home / "reference")
-    return {"records_per_second": round(written / (time.monotonic() - begun))}

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from edge_assets.bench import whole_platform
+from edge_assets.defs.shutdown import SERVICES
 from edge_assets.service import lock_holder, read_status
 from edge_assets.settings import Settings
 
@@ -56,7 +57,7 @@ def _names(settings: Settings) -> dict[int, str]:
     known = read_status(settings, "supervisor")
     names = {known["pid"]: "supervisor"} if known else {}
     names |= {part["pid"]: name for name, part in known.get("services", {}).items() if part["pid"]}
-    services = ("simulators", "bridge", "stream_writer")
+    services = SERVICES
     return names | {pid: name for name in services if (pid := lock_holder(settings, name))}
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edge_assets.bench import whole_platform
+from edge_assets.bench.figures import percentiles
 from edge_assets.platform import endpoints
 from edge_assets.service import lock_holder, read_status
 from edge_assets.settings import Settings
@@ -48,7 +48,11 @@ def _measure(settings: Settings, trigger: float, seconds: float) -> dict[str, An
         _wait_for_batches(own, trigger)
     latencies = sorted(_latencies(own.lake_path / "silver" / "readings", WARM_UP_SECONDS * MESSAGES_PER_SECOND))
     shutil.rmtree(own.home)
-    return {"messages": len(latencies), **_figures(latencies), "reference_mqtt_only": _figures(sorted(echoes))}
+    return {
+        "messages": len(latencies),
+        **percentiles(latencies, "ms"),
+        "reference_mqtt_only": percentiles(echoes, "ms"),
+    }
 
 
 def wait_for_services(settings: Settings, seconds: float = 180) -> None:
@@ -98,10 +102,3 @@ def _latencies(folder: Path, leave_out: int) -> Iterator[float]:
             for row in rows.to_pylist():
                 if row["measurement"] == "sent_us" and row["kafka_offset"] >= leave_out:
                     yield (seen_us - row["value"]) / 1e3
-
-
-def _figures(sorted_ms: list[float]) -> dict[str, float]:
-    if len(sorted_ms) < 2:
-        return {}
-    cuts = statistics.quantiles(sorted_ms, n=100)
-    return {"p50_ms": round(cuts[49], 1), "p95_ms": round(cuts[94], 1), "max_ms": round(sorted_ms[-1], 1)}

@@ -8,14 +8,12 @@ and a Spark session with the stream writer's options.
 from __future__ import annotations
 
 import shutil
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edge_assets.bench import made_home
+from edge_assets.bench.figures import timed
 from edge_assets.platform import jars, java
 from edge_assets.settings import Settings
 from edge_assets.tables import READINGS
@@ -108,15 +106,15 @@ def _rollup(path: str, query: str) -> dict[str, Any]:
         with duckdb.connect(path, read_only=True) as opened:
             opened.execute(query).fetchall()
 
-    fresh = _timed(once, TIMES)
+    fresh = timed(once, TIMES)
     with duckdb.connect(path, read_only=True) as opened:
-        return {"fresh": fresh, "kept_open": _timed(lambda: opened.execute(query).fetchall(), TIMES)}
+        return {"fresh": fresh, "kept_open": timed(lambda: opened.execute(query).fetchall(), TIMES)}
 
 
 def _raw(settings: Settings, query: str) -> dict[str, Any]:
     from edge_assets.warehouse.sql import run_sql
 
-    return _timed(lambda: run_sql(settings, query, "csv"), REFERENCE_TIMES)
+    return timed(lambda: run_sql(settings, query, "csv"), REFERENCE_TIMES)
 
 
 def _spark(settings: Settings, asked: dict[str, Question]) -> dict[str, Any]:
@@ -128,21 +126,9 @@ def _spark(settings: Settings, asked: dict[str, Question]) -> dict[str, Any]:
         spark.sql("SELECT count(*) FROM readings").collect()  # the table's log is read once
         # Asked anew each time: a frame that is collected again would reuse what it has shuffled.
         return {
-            name: _timed(lambda query=question.spark: spark.sql(query).collect(), REFERENCE_TIMES)  # type: ignore[misc]
+            name: timed(lambda query=question.spark: spark.sql(query).collect(), REFERENCE_TIMES)  # type: ignore[misc]
             for name, question in asked.items()
         }
-
-
-def _timed(ask: Callable[[], Any], count: int) -> dict[str, Any]:
-    """p50 and p95 in ms."""
-    taken = []
-    for _ in range(count):
-        begun = time.perf_counter()
-        ask()
-        taken.append(time.perf_counter() - begun)
-    ordered = sorted(taken)
-    p95 = ordered[min(round(len(ordered) * 0.95), len(ordered) - 1)]
-    return {"p50_ms": round(statistics.median(ordered) * 1e3, 1), "p95_ms": round(p95 * 1e3, 1)}
 
 
 def _mb(folder: Any) -> float:

@@ -9,49 +9,34 @@ Then 100,000 messages of eight rooms from another Kafka, without windows and wit
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from edge_assets.bench import made_records, whole_platform
-from edge_assets.bench.writer_process import Writer, reference_loop
-from edge_assets.platform import log as kafka_log
+from edge_assets.bench import made_records
+from edge_assets.bench.writer_process import Writer, log_alone, reference_rate
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
 
 PAYLOADS = 300_000
 ROOM_MESSAGES = 100_000
+WRITER = {"trigger_seconds": 0.0, "compact_minutes": 0.0}
+"""it does nothing but read its log"""
 
 
 def run(settings: Settings, payloads: int = PAYLOADS) -> dict[str, Any]:
     """Measure in homes of their own below the platform's. Returns figures; rates are payloads per second."""
-    with _log_alone(settings, "stream") as own:
+    with log_alone(settings, "stream", **WRITER) as own:
         topic = own.bridge.routes[0].topic or ""
         made_records.fill_plugs(own, topic, payloads)
         of_plugs = {
             "payloads": payloads,
             "readings": payloads * made_records.READINGS,
             "stream": _measure_stream(own, payloads),
-            "reference_deltalake": _measure_reference(own, topic, payloads),
+            "reference_deltalake": {"payloads_per_second": reference_rate(own, [topic], payloads)},
         }
-    with _log_alone(settings, "stream_rooms") as own:
+    with log_alone(settings, "stream_rooms", **WRITER) as own:
         made_records.fill_rooms(own, ROOM_MESSAGES)
         return {**of_plugs, "rooms": _measure_rooms(own)}
-
-
-@contextmanager
-def _log_alone(settings: Settings, name: str) -> Iterator[Settings]:
-    """A Kafka of its own, and settings of a stream writer that does nothing but read it."""
-    own = whole_platform.own_settings(settings, name)
-    stream = own.stream.model_copy(update={"trigger_seconds": 0.0, "compact_minutes": 0.0})
-    own = own.model_copy(update={"stream": stream})
-    whole_platform.prepare(own)
-    kafka = kafka_log.start(own)
-    try:
-        yield own
-    finally:
-        kafka_log.stop(kafka)
 
 
 def _measure_stream(settings: Settings, payloads: int) -> dict[str, Any]:
@@ -114,10 +99,3 @@ def _gold_is_there(settings: Settings) -> bool:
         if not written or datetime.fromisoformat(written) + behind <= datetime.fromisoformat(status["watermark"]):
             return False
     return True
-
-
-def _measure_reference(settings: Settings, topic: str, payloads: int) -> dict[str, Any]:
-    """What the same work costs in a plain loop: consume, json.loads, two Delta tables by deltalake, no checks."""
-    begun = time.monotonic()
-    written = reference_loop(settings, [topic], payloads, settings.home / "reference")
-    return {"payloads_per_second": round(written / (time.monotonic() - begun))}

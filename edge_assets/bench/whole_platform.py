@@ -39,11 +39,12 @@ def own_settings(settings: Settings, name: str) -> Settings:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     open_ports = {"kafka": ("port", "controller_port"), "mqtt": ("port",), "dagster": ("port", "grpc_port")}
+    open_ports |= {"live": ("port",), "metrics": ("port",)}
     ports = {section: {name: endpoints.free_port() for name in names} for section, names in open_ports.items()}
     own = {
         "mqtt": settings.mqtt.model_copy(update={"host": None, "tls": False, **ports["mqtt"]}),
         "kafka": settings.kafka.model_copy(update={"bootstrap": None, **ports["kafka"]}),
-        "dagster": settings.dagster.model_copy(update=ports["dagster"]),
+        **{name: getattr(settings, name).model_copy(update=ports[name]) for name in ("dagster", "live", "metrics")},
         "simulators": settings.simulators.model_copy(update={"enabled": True}),
         "lake": settings.lake.model_copy(update={"path": None}),
     }
