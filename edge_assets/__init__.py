@@ -10,6 +10,19 @@ The way of a reading, hop by hop, is the order of the folders:
     tables        the contract of the lake: tables, columns, units
     object_store  a lake in a bucket, as each engine is told of it
     warehouse     the lake's reading side: SQL over everything, and the proof that nothing is missing
+
+Beside it, straight from the broker, for those who cannot wait for the lake:
+
+    listening     MQTT heard directly, and decoded by the same contract
+    alerts        rules, and who is told
+    alert_record  the contract of an alert's events
+    live          the live page, and metrics of devices
+    serving       the read-only API over HTTP: history and views, for the page and for dashboards
+    dashboards    the Grafana dashboards as data
+    platform_metrics  the platform itself, for Prometheus
+
+And what holds it all:
+
     defs          Dagster's side: services, assets, sensors
     platform      what it all runs on: Java, jars, broker, log, supervisor; up, down, status, doctor
 

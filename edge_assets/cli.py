@@ -2,7 +2,7 @@
 
 Exit codes are a contract: 0 done, 1 a check failed or an error without a code of its own, and those of
 `edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history,
-10 disk full).
+10 disk full, 11 alerts).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from edge_assets.alerts import commands as alerts
 from edge_assets.errors import EdgeError, NotRunning
 from edge_assets.settings import Settings, load_settings
 
@@ -26,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Sensor readings from the wire to tables that can be asked anything. Settings: `edge settings`.",
 )
+
+app.add_typer(alerts.app, name="alerts")
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for other programs")]
 Profile = Annotated[
@@ -436,7 +439,10 @@ def maintain(as_json: Json = False, profile: Profile = None) -> None:
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup, anomalies"),
+        typer.Argument(
+            help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup, anomalies, alert, live, "
+            "serving"
+        ),
     ],
     seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
     messages: Annotated[int | None, typer.Option(min=1, help="how long a backlog is drained; left out: a day")] = None,

@@ -19,6 +19,7 @@ from edge_assets.defs import (
     lake_care,
     reprocessing,
     rollups,
+    screens,
     sensors,
     services,
 )
@@ -43,6 +44,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *found,
             reprocessing.reprocessed_days(settings),
             *lake_care.care_assets(settings),
+            *screens.screen_specs(settings),
         ],
         asset_checks=[
             *checks.asset_checks(settings),

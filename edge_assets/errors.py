@@ -9,7 +9,8 @@
     ├── DownloadError         a file cannot be fetched, or is not what its checksum says
     ├── LogError              Kafka refuses or is away
     ├── LakeError             a table cannot be read or is not what the contract says
-    └── HistoryError          a file of history cannot be understood; nothing of it was imported
+    ├── HistoryError          a file of history cannot be understood; nothing of it was imported
+    └── AlertError            rules are not valid, or there is no such alert, rule or channel
 
 A command prints the message of an `EdgeError` on one line and exits with its `exit_code`; any other exception
 is a defect and shows its trace. Bad data raises nothing: it becomes a dead letter.
@@ -54,3 +55,7 @@ class LakeError(EdgeError):
 
 class HistoryError(EdgeError):
     exit_code = 9
+
+
+class AlertError(EdgeError):
+    exit_code = 11

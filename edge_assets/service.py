@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -68,19 +68,16 @@ def service_lock(settings: Settings, service: str) -> Iterator[None]:
 def lock_in_turn(settings: Settings, service: str, patience_seconds: float) -> Iterator[None]:
     """Hold the lock, and wait for it while another holds it. Raises `AlreadyRunning` when that takes too long."""
     deadline = time.monotonic() + patience_seconds
-    while True:
-        lock = service_lock(settings, service)
-        try:
-            lock.__enter__()
-            break
-        except AlreadyRunning:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    try:
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(service_lock(settings, service))
+                break
+            except AlreadyRunning:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _take(file: IO[str]) -> bool:

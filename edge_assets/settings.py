@@ -27,10 +27,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_assets import object_store
+from edge_assets.alert_record import ALERTS
 from edge_assets.decoding import patterns
 from edge_assets.errors import SettingsError
 
 PROFILES = Path(__file__).parent / "profiles"
+ALERTS_FILTER = f"{ALERTS}#"
 
 
 def _default_home() -> Path:
@@ -141,8 +143,10 @@ class BridgeSettings(Section):
             Route(filter="zigbee2mqtt/#"),
             Route(pattern="pico/<measurement>/<sensor>", units={"temperature": "°C", "humidity": "%"}),
             Route(pattern="building/<room>/telemetry", topic="telemetry.<room>", retention_hours=72),
+            Route(filter=ALERTS_FILTER, topic="alerts"),
         ),
-        description="which MQTT topics go to which Kafka topic; the first filter that matches wins, topic null drops",
+        description="which MQTT topics go to which Kafka topic; the first filter that matches wins, topic null drops. "
+        f"Alerts (`{ALERTS_FILTER}`) go to `alerts` where no route of yours says otherwise",
     )
     max_topics: int = Field(
         default=64,
@@ -152,6 +156,13 @@ class BridgeSettings(Section):
     dead_letter_topic: str = Field(
         default="dead-letters", description="the Kafka topic for messages over the log's limit"
     )
+
+    @model_validator(mode="after")
+    def _alerts_are_kept(self) -> BridgeSettings:
+        """Who writes routes of their own thinks of devices, and their alerts would be in no table."""
+        if not any(route.filter == ALERTS_FILTER for route in self.routes):
+            object.__setattr__(self, "routes", (*self.routes, Route(filter=ALERTS_FILTER, topic="alerts")))
+        return self
 
     @property
     def patterns(self) -> list[patterns.Pattern]:
@@ -406,6 +417,70 @@ class S3Settings(Section):
     secret_key: SecretStr | None = Field(default=None, description="the secret of the access key")
 
 
+class AlertSettings(Section):
+    enabled: bool = Field(default=True, description="watch what devices say, and tell people by the rules")
+    rules: Path | None = Field(
+        default=None,
+        description="the file of rules, YAML; unset: `alerts.yaml` in the home, written with a few ready-made rules "
+        "where there is none",
+    )
+    notify: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="channels by name, each an Apprise URL, never printed: "
+        '`{"phone": "ntfy://…", "mail": "mailtos://…"}`',
+    )
+    notify_timeout_seconds: float = Field(default=20, gt=0, description="how long a channel may take for a message")
+    retry_seconds: float = Field(
+        default=5, gt=0, description="after a message could not be handed over; then twice as long each time"
+    )
+    retry_most_seconds: float = Field(default=900, gt=0, description="and this long at most")
+    give_up_days: float = Field(
+        default=3, gt=0, description="a message that no one has taken for so long is given up, which is logged"
+    )
+    keep_days: float = Field(default=30, gt=0, description="how long cleared alerts are kept (the lake keeps them all)")
+    store_seconds: float = Field(
+        default=10,
+        gt=0,
+        description="how often is stored what a crash may cost: the last values of series. What alerts and their "
+        "timers stand on is stored before it is acknowledged to the broker",
+    )
+
+
+class LiveSettings(Section):
+    enabled: bool = Field(default=True, description="serve the live page, the API and the metrics")
+    host: str = Field(default="127.0.0.1", description="where page and API listen; they ask nobody for a password")
+    port: int = Field(default=0, description="0: 8090 where it is free")
+    names: tuple[str, ...] = Field(
+        default=(),
+        description="names by which browsers reach it, for example behind a proxy. Addresses and names of the local "
+        "network need none; any other is refused, as it could be another site's",
+    )
+    points: int = Field(
+        default=600, ge=10, description="so many last points of each series are kept in memory for the page"
+    )
+    series: int = Field(
+        default=3_000,
+        ge=1,
+        description="so many measurements of devices are kept in memory; what comes beyond is counted and left out",
+    )
+    history_hours: float = Field(
+        default=6, ge=0, description="after a start, the page shows so much of what the lake has of each series"
+    )
+    stale_seconds: float = Field(
+        default=60,
+        gt=0,
+        description="a device that is silent for longer than this, and than five times its usual, is marked stale",
+    )
+    stale_online_seconds: float = Field(
+        default=900, gt=0, description="the same of a device that its network calls available"
+    )
+
+
+class MetricsSettings(Section):
+    host: str = Field(default="127.0.0.1", description="where Prometheus finds the metrics of devices and platform")
+    port: int = Field(default=0, description="0: 8000 where it is free")
+
+
 class ClockSettings(Section):
     trust: Literal["auto", "always", "kernel"] = Field(
         default="auto",
@@ -451,6 +526,9 @@ class Settings(BaseSettings):
     rollups: RollupSettings = RollupSettings()
     retention: RetentionSettings = RetentionSettings()
     anomalies: AnomalySettings = AnomalySettings()
+    alerts: AlertSettings = AlertSettings()
+    live: LiveSettings = LiveSettings()
+    metrics: MetricsSettings = MetricsSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 
@@ -511,9 +589,10 @@ def _put(flat: dict[str, str], name: str, value: Any) -> None:
         flat[name] = value.get_secret_value()
     elif isinstance(value, bool):
         flat[name] = "true" if value else "false"
-    elif isinstance(value, dict | tuple):
-        plain = [v.model_dump() if isinstance(v, Section) else v for v in value] if isinstance(value, tuple) else value
-        flat[name] = json.dumps(plain)
+    elif isinstance(value, dict):
+        flat[name] = json.dumps({k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in value.items()})
+    elif isinstance(value, tuple):
+        flat[name] = json.dumps([v.model_dump() if isinstance(v, Section) else v for v in value])
     else:
         flat[name] = str(value)
 

@@ -29,29 +29,34 @@ PLATFORM_BYTES = 4 * 1024**3
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """For `-n auto`: two, where the machine has the memory; their tests wait more than they compute. 0: no workers."""
-    return 2 if psutil.virtual_memory().total >= 3 * PLATFORM_BYTES else 0
+    """For `-n auto`: three at most, as far as the memory goes; tests wait more than they compute. 0: no workers."""
+    workers = min(psutil.virtual_memory().total // PLATFORM_BYTES - 1, 3)
+    return workers if workers > 1 else 0
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Settings:
-    """A home of its own, free ports, simulators off; the cache of downloads is shared."""
+    """A home of its own, free ports; simulators, alerter and live page off, for who starts a whole platform and does
+    not mean them. The cache of downloads is shared."""
     _forget_environment(monkeypatch)
     own: dict[str, Any] = _free_ports()
+    for section in ("simulators", "alerts", "live"):
+        own[section] = {**own.get(section, {}), "enabled": False}
     if "mosquitto" in request.fixturenames:
         own["mqtt"]["host"] = "127.0.0.1"
     if "kafka" in request.fixturenames:
         own["kafka"]["bootstrap"] = request.getfixturevalue("kafka").kafka.bootstrap
         mark = uuid.uuid4().hex[:8]
-        zigbee, bare, rooms = BridgeSettings().routes
+        zigbee, bare, rooms, alerts = BridgeSettings().routes
         routes = (
             Route(filter=zigbee.filter, topic=f"sensor-events-{mark}"),
             Route(pattern=bare.pattern, units=bare.units, topic=f"sensor-events-{mark}"),
             Route(pattern=rooms.pattern, retention_hours=rooms.retention_hours, topic=f"telemetry-{mark}.<room>"),
+            Route(filter=alerts.filter, topic=f"alerts-{mark}"),
         )
         own["history"] = {"topic": f"imports-{mark}"}
         own["bridge"] = {"id": f"bridge-{mark}", "routes": routes, "dead_letter_topic": f"dead-letters-{mark}"}
-    return load_settings(_env_file=None, home=tmp_path / "home", simulators={"enabled": False}, **own)
+    return load_settings(_env_file=None, home=tmp_path / "home", **own)
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +144,8 @@ def _free_ports() -> dict[str, dict[str, Any]]:
         "mqtt": {"port": endpoints.free_port()},
         "kafka": {"port": endpoints.free_port(), "controller_port": endpoints.free_port()},
         "dagster": {"port": endpoints.free_port(), "grpc_port": endpoints.free_port()},
+        "live": {"port": endpoints.free_port()},
+        "metrics": {"port": endpoints.free_port()},
     }
 
 

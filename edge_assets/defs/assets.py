@@ -16,8 +16,9 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.decoding.patterns import is_template
-from edge_assets.settings import Route, Settings
+from edge_assets.settings import ALERTS_FILTER, Route, Settings
 from edge_assets.tables import (
+    ALERTS,
     BRONZE_EVENTS,
     DEAD_LETTERS,
     DEVICE_STATES,
@@ -29,6 +30,7 @@ from edge_assets.tables import (
 )
 
 BROKER = dg.AssetKey(["broker", "mqtt"])
+ALERT_EVENTS = dg.AssetKey(["alerts", "events"])
 
 TABLE_SOURCES: Mapping[str, Sequence[str]] = {
     BRONZE_EVENTS.full_name: (),
@@ -37,6 +39,7 @@ TABLE_SOURCES: Mapping[str, Sequence[str]] = {
     READINGS.full_name: (BRONZE_EVENTS.full_name, DEVICES.full_name),
     ROOM_TELEMETRY.full_name: (BRONZE_EVENTS.full_name,),
     DEVICE_STATES.full_name: (BRONZE_EVENTS.full_name, DEVICES.full_name),
+    ALERTS.full_name: (BRONZE_EVENTS.full_name,),
 }
 """what each table comes from; () is the log itself"""
 
@@ -50,6 +53,8 @@ TABLE_WORDS = {
     "becomes a column. Empty where no room speaks.",
     DEVICE_STATES.full_name: "What devices had said of themselves before the bridge subscribed (retained messages "
     "without a time of their own): known, but no readings. Grows when the bridge gets a new session.",
+    ALERTS.full_name: "What the alerter said: one row for each alert that fired, was cleared, was handed to people or "
+    "was acknowledged. Empty is good: fresh means that the stream writer has looked.",
     READINGS.full_name: "One measurement of one device at one time, with its unit and its source position: the "
     "table to ask.",
 }
@@ -69,6 +74,8 @@ QUIET = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_wind
 
 def network_key(route: Route) -> dg.AssetKey:
     """The devices behind a route: `zigbee2mqtt/#` → devices/zigbee2mqtt, `building/+/telemetry` → devices/building."""
+    if route.filter == ALERTS_FILTER:
+        return ALERT_EVENTS
     levels = list(takewhile(lambda level: level not in ("#", "+"), route.filter.split("/")))
     return dg.AssetKey(["devices", *(level for level in levels if level), *([] if any(levels) else ["all"])])
 
@@ -92,10 +99,18 @@ def topics(settings: Settings) -> list[str]:
     return list(dict.fromkeys(route.topic for route in settings.bridge.routes if route.topic))
 
 
+def alert_topics(settings: Settings) -> set[str]:
+    """The Kafka topic of alerts, which is rightly quiet; none where a route drops them."""
+    return {route.topic for route in settings.bridge.routes if route.topic and network_key(route) == ALERT_EVENTS}
+
+
 def asset_specs(settings: Settings) -> list[dg.AssetSpec]:
     """Every hop of the way that these settings describe, in its order."""
     return [
-        *(_network(settings, route) for route in kept_routes(settings)),
+        *(
+            _alert_events(settings) if network_key(route) == ALERT_EVENTS else _network(settings, route)
+            for route in kept_routes(settings)
+        ),
         _broker(settings),
         *(_topic(settings, topic) for topic in topics(settings)),
         _dead_letter_topic(settings),
@@ -127,6 +142,21 @@ def _network(settings: Settings, route: Route) -> dg.AssetSpec:
     )
 
 
+def _alert_events(settings: Settings) -> dg.AssetSpec:
+    networks = [network_key(route) for route in kept_routes(settings) if network_key(route) != ALERT_EVENTS]
+    return dg.AssetSpec(
+        ALERT_EVENTS,
+        deps=networks,
+        group_name="alerts",
+        description="What the alerter says of devices, by the rules: it hears them at the broker itself, and publishes "
+        f"each alert on `{ALERTS_FILTER}`. Empty is good: fresh means that the alerter listens.",
+        kinds={"mqtt"},
+        owners=[owner(settings)],
+        freshness_policy=QUIET,
+        metadata={"MQTT topics": ALERTS_FILTER, "written by": "alerter"},
+    )
+
+
 def _broker(settings: Settings) -> dg.AssetSpec:
     own = settings.mqtt.host
     return dg.AssetSpec(
@@ -154,7 +184,7 @@ def _topic(settings: Settings, topic: str) -> dg.AssetSpec:
         "byte for byte, once, in order.",
         kinds={"kafka"},
         owners=[owner(settings)],
-        freshness_policy=_moving(settings),
+        freshness_policy=QUIET if topic in alert_topics(settings) else _moving(settings),
         metadata=_log_metadata(settings),
     )
 
@@ -216,7 +246,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
-    if table in (DEAD_LETTERS, DEVICES, DEVICE_STATES):
+    if table in (DEAD_LETTERS, DEVICES, DEVICE_STATES, ALERTS):
         return QUIET
     if table is READINGS and not is_steady(settings):
         return OWN_READINGS

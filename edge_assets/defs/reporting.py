@@ -32,12 +32,22 @@ from typing import Any
 
 import dagster as dg
 
-from edge_assets.defs.assets import BROKER, column_schema, kept_routes, network_key, table_key, topic_key, topics
+from edge_assets.defs.assets import (
+    ALERT_EVENTS,
+    BROKER,
+    alert_topics,
+    column_schema,
+    kept_routes,
+    network_key,
+    table_key,
+    topic_key,
+    topics,
+)
 from edge_assets.defs.checks import carry_forward, more_columns, new_columns
 from edge_assets.defs.gold import PUBLISHED
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.settings import Settings
-from edge_assets.tables import DEAD_LETTERS, DEVICES, ROOM_TELEMETRY, SESSIONS, TABLES, Table, gold_tables
+from edge_assets.tables import ALERTS, DEAD_LETTERS, DEVICES, ROOM_TELEMETRY, SESSIONS, TABLES, Table, gold_tables
 
 REPORT_SECONDS = 300.0
 FIRST_REPORT_SECONDS = 60.0
@@ -129,7 +139,7 @@ def _plot(rates: Sequence[float]) -> dict[str, str]:
 
 def progress_of(service: str, counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
     """The assets that a service writes, as far as its counters tell of them."""
-    by_service = {"simulators": _simulators, "bridge": _bridge, "stream_writer": _stream_writer}
+    by_service = {"simulators": _simulators, "alerter": _alerter, "bridge": _bridge, "stream_writer": _stream_writer}
     if service in by_service:
         yield from by_service[service](counters, settings)
 
@@ -141,18 +151,26 @@ def _simulators(counters: Mapping[str, Any], settings: Settings) -> Iterator[Pro
             yield Progress(network_key(route), _count(published, base), "messages")
 
 
+def _alerter(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
+    if any(network_key(route) == ALERT_EVENTS for route in kept_routes(settings)):
+        told = _plain({name: counters.get(name) for name in ("open", "rules")})
+        yield Progress(ALERT_EVENTS, _count(counters, "events"), "events", _count(counters, "messages"), metadata=told)
+
+
 def _bridge(counters: Mapping[str, Any], settings: Settings) -> Iterator[Progress]:
     received, logged = _count(counters, "received"), _count(counters, "logged")
     by_filter = counters.get("routes") or {}
     last = _time(counters, "last_received_at", "last message")
     dropped = {"dropped by the broker": counters["dropped_by_broker"]} if "dropped_by_broker" in counters else {}
     for route in kept_routes(settings):
-        if not settings.simulators.base_of(route.filter):
+        if not settings.simulators.base_of(route.filter) and network_key(route) != ALERT_EVENTS:
             yield Progress(network_key(route), _count(by_filter, route.filter), "messages", metadata=last)
     yield Progress(BROKER, received, "messages", metadata={**last, **_plain(dropped)})
     for topic in topics(settings):
         routed = (route.filter for route in settings.bridge.routes if route.topic == topic)
-        yield Progress(topic_key(topic), sum(_count(by_filter, name) for name in routed), "records", metadata=last)
+        records = sum(_count(by_filter, name) for name in routed)
+        looked = logged if topic in alert_topics(settings) else 0
+        yield Progress(topic_key(topic), records, "records", looked, metadata=last)
     dead = topic_key(settings.bridge.dead_letter_topic)
     yield Progress(dead, _count(counters, "dead_letters"), "records", looked=logged)
 
@@ -163,7 +181,7 @@ def _stream_writer(counters: Mapping[str, Any], settings: Settings) -> Iterator[
         news = tables.get(table.full_name)
         if news is None:
             continue
-        quiet = table in (DEAD_LETTERS, DEVICES)
+        quiet = table in (DEAD_LETTERS, DEVICES, ALERTS)
         metadata = {
             **_plain({"table version": news.get("version")}),
             **_time(news, "last_event_at", "last event"),

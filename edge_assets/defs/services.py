@@ -29,7 +29,7 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.defs.reporting import Reporter
-from edge_assets.defs.shutdown import is_shutting_down
+from edge_assets.defs.shutdown import is_shutting_down, wanted
 from edge_assets.defs.storage import held_open
 from edge_assets.errors import PlatformError
 from edge_assets.service import Loop, Report, run_service
@@ -69,11 +69,24 @@ STREAM_WRITER = Service(
     "edge_assets.stream.loop:run",
     "Kafka → Delta: Spark decodes the log's records, and is the only one to commit to the lake's tables.",
 )
+ALERTER = Service(
+    "alerter",
+    "edge_assets.alerts.loop:run",
+    "MQTT → people: watches what devices say by the rules, notifies, and publishes each alert for the lake. Needs "
+    "neither Kafka nor Spark.",
+)
+LIVE = Service(
+    "live",
+    "edge_assets.live.loop:run",
+    "MQTT → screens: the live page, the API that dashboards read, and metrics for Prometheus. Needs neither Kafka nor "
+    "Spark.",
+)
 
 
 def services(settings: Settings) -> list[Service]:
     """The services that these settings ask for, in the order in which a reading travels."""
-    return [*([SIMULATORS] if settings.simulators.enabled else []), BRIDGE, STREAM_WRITER]
+    known = {service.name: service for service in (SIMULATORS, ALERTER, LIVE, BRIDGE, STREAM_WRITER)}
+    return [known[name] for name in wanted(settings)]
 
 
 def service_job(service: Service, settings: Settings) -> dg.JobDefinition:

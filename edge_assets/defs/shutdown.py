@@ -20,10 +20,18 @@ from pathlib import Path
 from edge_assets.service import lock_holder, write_json
 from edge_assets.settings import Settings
 
-SERVICES = ("simulators", "bridge", "stream_writer")
+SERVICES = ("simulators", "alerter", "live", "bridge", "stream_writer")
 """in the order in which a reading travels, which is the order to stop them in: what comes last drains the rest"""
 
+SWITCHES = {"simulators": "simulators", "alerter": "alerts", "live": "live"}
+"""services that a section of the settings turns off"""
+
 POLL_SECONDS = 0.1
+
+
+def wanted(settings: Settings) -> list[str]:
+    """The services that these settings ask for."""
+    return [name for name in SERVICES if name not in SWITCHES or getattr(settings, SWITCHES[name]).enabled]
 
 
 def mark_path(settings: Settings) -> Path:

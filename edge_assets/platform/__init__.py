@@ -2,6 +2,8 @@
 
 supervisor     `edge up` and `edge down`: the parts, started in order, kept running, stopped in order
 parts, keeper  which parts there are; one part kept running
+container      the same in containers, where an engine holds up the parts
+health         whether something is well, asked from outside
 process        one long-lived child process
 endpoints      ports that were left open, chosen once and remembered
 broker         the embedded MQTT broker: mosquitto, or amqtt_broker where none can be had

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_assets.errors import PlatformError
 from edge_assets.service import write_json
-from edge_assets.settings import Settings
+from edge_assets.settings import DagsterSettings, LiveSettings, MetricsSettings, Settings
 
 CUSTOMARY = {
     ("mqtt", "port"): 1883,
@@ -21,6 +21,8 @@ CUSTOMARY = {
     ("kafka", "controller_port"): 9093,
     ("dagster", "port"): 3000,
     ("dagster", "grpc_port"): 4266,
+    ("live", "port"): 8090,
+    ("metrics", "port"): 8000,
 }
 
 SERVERS = range(20_000, 32_000)
@@ -100,10 +102,16 @@ def reachable(bind: str) -> str:
     return "127.0.0.1" if bind in ("0.0.0.0", "") else "::1" if bind == "::" else bind
 
 
+def url(listens: DagsterSettings | LiveSettings | MetricsSettings) -> str:
+    """Where a page of this platform is, seen from this machine."""
+    host = reachable(listens.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{listens.port}"
+
+
 def _bind_address(settings: Settings, section: str) -> str:
     if section == "mqtt":
         return settings.mqtt.bind
-    return settings.dagster.host if section == "dagster" else "127.0.0.1"
+    return "127.0.0.1" if section == "kafka" else getattr(settings, section).host
 
 
 def _choose(address: str, wishes: list[int | None], taken: set[int]) -> int:

@@ -1,22 +1,20 @@
 """The parts that `edge up` runs: how each is started, how one knows that it is up, how long it may take to stop.
 
-Three of them are Dagster's: its code server (which also launches the runs), its web page, its daemon.
+Three of them are Dagster's: its code server (which also launches the runs), its web page, its daemon. Where they are
+containers, `edge_assets.platform.container` starts them by the same commands.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
-import shutil
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_assets.errors import EdgeError, LakeError, PlatformError
-from edge_assets.platform import broker, endpoints, log, log_repair, process
+from edge_assets.platform import broker, endpoints, health, log, log_repair, process
 from edge_assets.platform.broker import Engine
 from edge_assets.platform.process import Process
 from edge_assets.settings import Settings
@@ -27,7 +25,11 @@ CODE, WEB, DAEMON = "dagster_code", "dagster_web", "dagster_daemon"
 ORDER = (broker.NAME, log.NAME, CODE, WEB, DAEMON)
 """the order of starting; stopping goes the other way"""
 DEFINITIONS = "edge_assets.definitions"
+LOOPBACK = "127.0.0.1"
+PAGE = "/server_info"
+"""of Dagster's web page: answers when it is up"""
 START_SECONDS = 120.0
+CODE_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,22 @@ def parts(settings: Settings, original: Settings, engine: Engine | None) -> list
     return [*wanted, _code(settings), _web(settings), _daemon(settings, (*before, CODE))]
 
 
-def prepare_dagster(settings: Settings) -> None:
-    """Write Dagster's instance and workspace files into the home."""
-    folder = dagster_home(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(__file__).with_name("dagster.yaml"), folder / "dagster.yaml")
-    _workspace(settings).write_text(
-        f"load_from:\n  - grpc_server:\n      host: 127.0.0.1\n      port: {settings.dagster.grpc_port}\n"
-        "      location_name: edge_assets\n"
+def prepare_dagster(settings: Settings, code_host: str = LOOPBACK) -> None:
+    """Write Dagster's instance and workspace files into the home; `code_host` is where others reach the code server."""
+    dagster_home(settings).mkdir(parents=True, exist_ok=True)
+    _replace(dagster_home(settings) / "dagster.yaml", Path(__file__).with_name("dagster.yaml").read_text())
+    _replace(
+        _workspace(settings),
+        f"load_from:\n  - grpc_server:\n      host: {code_host}\n      port: {settings.dagster.grpc_port}\n"
+        "      location_name: edge_assets\n",
     )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Others may read it at any moment: in containers, page and daemon live on while the code server starts anew."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -108,6 +117,11 @@ def _kafka(settings: Settings) -> Part:
 def _wait_for_kafka(settings: Settings, running: Process) -> None:
     """The bridge starts only after it: so nobody writes to the log while it is filled up."""
     log.wait_until_up(settings, running)
+    fill_up_log(settings)
+
+
+def fill_up_log(settings: Settings) -> None:
+    """Make good what a power cut took of the log and the tables have. Raises `PlatformError`."""
     try:
         log_repair.fill_up(settings)
     except LakeError as error:  # a bucket that is away must not keep the bridge from the log
@@ -116,37 +130,53 @@ def _wait_for_kafka(settings: Settings, running: Process) -> None:
         raise PlatformError(str(error)) from error
 
 
-def _code(settings: Settings) -> Part:
+def code_command(settings: Settings, host: str = LOOPBACK) -> list[str]:
+    """Dagster's code server, listening at `host`. It asks nobody for a password."""
     port = str(settings.dagster.grpc_port)
-    command = ["-m", "dagster", "api", "grpc", "--module-name", DEFINITIONS, "--host", "127.0.0.1", "--port", port]
+    command = ["-m", "dagster", "api", "grpc", "--module-name", DEFINITIONS, "--host", host, "--port", port]
     # Each keep-alive sensor watches in a thread of its own; the default is four more than there are cores.
     options = ["--location-name", "edge_assets", "--log-level", "warning", "--empty-working-directory", "-n", "16"]
+    return [sys.executable, *command, *options]
+
+
+def web_command(settings: Settings) -> list[str]:
+    host, port = settings.dagster.host, settings.dagster.port
+    options = ["--host", host, "--port", str(port), "--workspace", str(_workspace(settings))]
+    return [sys.executable, "-m", "dagster_webserver", *options, "--dagster-log-level", "warning"]
+
+
+def daemon_command(settings: Settings) -> list[str]:
+    options = ["--workspace", str(_workspace(settings)), "--log-level", "warning"]
+    return [sys.executable, "-m", "dagster._daemon", "run", *options]
+
+
+def _code(settings: Settings) -> Part:
     return _dagster(
         settings,
         CODE,
-        [*command, *options],
+        code_command(settings),
         port=settings.dagster.grpc_port,
-        answers=lambda: _takes_connections("127.0.0.1", settings.dagster.grpc_port),
-        grace_seconds=20,
+        answers=lambda: health.takes_connections(LOOPBACK, settings.dagster.grpc_port),
+        grace_seconds=CODE_STOP_SECONDS,
     )
 
 
 def _web(settings: Settings) -> Part:
-    host, port = settings.dagster.host, settings.dagster.port
-    options = ["--host", host, "--port", str(port), "--workspace", str(_workspace(settings))]
+    port = settings.dagster.port
+    page = f"http://{endpoints.reachable(settings.dagster.host)}:{port}{PAGE}"
     return _dagster(
         settings,
         WEB,
-        ["-m", "dagster_webserver", *options, "--dagster-log-level", "warning"],
+        web_command(settings),
         port=port,
-        answers=lambda: _serves_page(endpoints.reachable(host), port),
+        answers=lambda: health.serves_page(page),
         grace_seconds=10,
         after=(CODE,),
     )
 
 
 def _daemon(settings: Settings, after: tuple[str, ...]) -> Part:
-    command = ["-m", "dagster._daemon", "run", "--workspace", str(_workspace(settings)), "--log-level", "warning"]
+    command = daemon_command(settings)
     return _dagster(settings, DAEMON, command, port=0, answers=lambda: True, grace_seconds=20, after=after)
 
 
@@ -161,8 +191,8 @@ def _dagster(
     after: tuple[str, ...] = (),
 ) -> Part:
     def launch() -> Process:
-        endpoints.claim(name, settings.dagster.host if name == WEB else "127.0.0.1", port)
-        return process.start(settings, name, [sys.executable, *command], environment(settings))
+        endpoints.claim(name, settings.dagster.host if name == WEB else LOOPBACK, port)
+        return process.start(settings, name, command, environment(settings))
 
     def wait(running: Process) -> None:
         up = process.wait_until(lambda: not running.alive or answers(), START_SECONDS)
@@ -177,22 +207,3 @@ def _dagster(
 
 def _workspace(settings: Settings) -> Path:
     return dagster_home(settings) / "workspace.yaml"
-
-
-def _takes_connections(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=2):
-            return True
-    except OSError:
-        return False
-
-
-def _serves_page(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        connection.request("GET", "/server_info")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

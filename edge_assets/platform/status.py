@@ -31,10 +31,10 @@ def status(settings: Settings) -> dict[str, Any]:
         "services": {**known.get("services", {}), **{name: _service(settings, name) for name in SERVICES}},
         "mqtt": {"host": host, "port": port},
         "kafka": {"bootstrap": log.bootstrap(resolved)},
-        "dagster": {"url": f"http://{endpoints.reachable(resolved.dagster.host)}:{resolved.dagster.port}"},
+        "dagster": {"url": endpoints.url(resolved.dagster)},
         "disk": {space.what: {"path": str(space.path), "free_mb": space.free_mb} for space in disk.spaces(settings)},
-        "live": {"url": None},
-        "metrics": {"devices": None},
+        "live": {"url": endpoints.url(resolved.live) if resolved.live.enabled else None},
+        "metrics": {"devices": f"{endpoints.url(resolved.metrics)}/metrics" if resolved.live.enabled else None},
     }
 
 
@@ -46,6 +46,11 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"  Dagster {found['dagster']['url']}, MQTT {found['mqtt']['host']}:{found['mqtt']['port']}, "
         f"Kafka {found['kafka']['bootstrap']}",
         f"  lake {found['lake']}",
+        *(
+            [f"  live page {found['live']['url']}, metrics {found['metrics']['devices']}"]
+            if found["live"]["url"]
+            else []
+        ),
     ]
     free = ", ".join(f"{space['free_mb'] / 1e3:,.1f} GB for {what}" for what, space in found["disk"].items())
     return [head, *rows, f"  free: {free}", *_lost(found), *(where if found["running"] else [])]

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import AlreadyRunning, PlatformError
 from edge_assets.platform import broker, endpoints, jars, parts, process
@@ -85,6 +86,8 @@ class Supervisor:
         self.keepers = [Keeper(part, self.console.say, self._tell) for part in wanted]
         self._start_parts(stop)
         if not stop.is_set():
+            if farewell.leave(self.settings):
+                self.console.say("alerts are switched off: the broker no longer keeps messages for them")
             self._state = "running"
             self._tell()
             for line in addresses(self.settings):
@@ -267,14 +270,19 @@ def sweep(settings: Settings, say: Callable[[str], None]) -> bool:
 
 def addresses(settings: Settings) -> list[str]:
     """Where to look, for a person."""
-    dagster = f"http://{endpoints.reachable(settings.dagster.host)}:{settings.dagster.port}"
+    live = [
+        f"  live page {endpoints.url(settings.live)}",
+        f"  metrics   {endpoints.url(settings.metrics)}/metrics",
+    ]
     host, port = broker.address(settings)
     return [
         "the platform is up:",
-        f"  Dagster   {dagster}",
+        *(live[:1] if settings.live.enabled else []),
+        f"  Dagster   {endpoints.url(settings.dagster)}",
         f"  MQTT      {host}:{port}",
         f"  Kafka     {settings.kafka.bootstrap}",
         f"  lake      {settings.lake_path}",
+        *(live[1:] if settings.live.enabled else []),
         "look with `edge status`, ask with `edge sql`, stop with Ctrl-C or `edge down`",
     ]
 

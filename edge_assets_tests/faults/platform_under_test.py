@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edge_assets.defs.shutdown import SERVICES
 from edge_assets.platform import log as kafka_log
 from edge_assets.platform import parts
 from edge_assets.platform.process import identity
@@ -105,7 +106,7 @@ class Platform:
     def _told_pid(self, victim: str) -> int | None:
         if victim == "stream_jvm":
             return _number(self.settings.home / "run" / "stream_writer.jvm.lock")
-        if victim in ("bridge", "stream_writer", "supervisor"):
+        if victim in (*SERVICES, "supervisor"):
             return lock_holder(self.settings, victim)
         name = {"kafka": kafka_log.NAME, "code_server": parts.CODE, "daemon": parts.DAEMON}[victim]
         try:
@@ -128,6 +129,13 @@ class Platform:
         logs = sorted((self.settings.home / "logs").glob("*.log"))
         said += [f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in logs]
         return "\n".join(said)
+
+    def forsake(self) -> None:
+        """Kill the supervisor alone, and start none: what dies from now on stays dead."""
+        pid = self.pid("supervisor")
+        assert pid is not None and self._up is not None
+        os.kill(pid, signal.SIGKILL)
+        self._up.wait(30)
 
     def kill(self, *victims: str) -> dict[str, int]:
         """SIGKILL, all at once. Returns who was alive to be killed."""

@@ -18,15 +18,18 @@ LINEAGE = """
 devices  devices/zigbee2mqtt
 devices  devices/pico
 devices  devices/building
-broker   broker/mqtt           <- devices/building, devices/pico, devices/zigbee2mqtt
+alerts   alerts/events         <- devices/building, devices/pico, devices/zigbee2mqtt
+broker   broker/mqtt           <- alerts/events, devices/building, devices/pico, devices/zigbee2mqtt
 log      log/sensor-events     <- broker/mqtt
 log      log/telemetry         <- broker/mqtt
+log      log/alerts            <- broker/mqtt
 log      log/dead-letters      <- broker/mqtt
-bronze   bronze/events         <- log/dead-letters, log/sensor-events, log/telemetry
-bronze   bronze/dead_letters   <- log/dead-letters, log/sensor-events, log/telemetry
+bronze   bronze/events         <- log/alerts, log/dead-letters, log/sensor-events, log/telemetry
+bronze   bronze/dead_letters   <- log/alerts, log/dead-letters, log/sensor-events, log/telemetry
 silver   silver/readings       <- bronze/events, silver/devices
 silver   silver/room_telemetry <- bronze/events
 silver   silver/device_states  <- bronze/events, silver/devices
+silver   silver/alerts         <- bronze/events
 silver   silver/devices        <- bronze/events
 """
 
@@ -71,7 +74,7 @@ def test_the_lineage_is_the_way_of_a_reading(simulated: Settings) -> None:
 def test_each_route_that_is_kept_has_its_network_and_its_topic(own: Settings) -> None:
     lines = picture(asset_specs(own)).splitlines()
     assert "devices  devices/pico" in lines
-    assert "broker   broker/mqtt           <- devices/pico, devices/zigbee2mqtt" in lines
+    assert "broker   broker/mqtt           <- alerts/events, devices/pico, devices/zigbee2mqtt" in lines
     assert "log      log/pico              <- broker/mqtt" in lines
     assert not any("noise" in line for line in lines)
 

@@ -95,7 +95,11 @@ def test_commands_and_their_options_exist(document: Path) -> None:
         if name == "NAME":
             continue
         assert name in commands, f"`{command}`: there is no such command"
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        found = commands[name]
+        if words and hasattr(found, "commands"):
+            assert words[0] in found.commands, f"`{command}`: there is no such command"
+            found = found.commands[words[0]]
+        options = {option for parameter in found.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options | {"--help"}, f"`{command}`"
 
 
