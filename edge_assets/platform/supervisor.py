@@ -37,6 +37,8 @@ HOUSEKEEPING_SECONDS = 60.0
 SERVICES_STOP_SECONDS = 40.0
 DOWN_SECONDS = 150.0
 DETACH_SECONDS = 900.0
+FIRST_SUBSCRIPTION_SECONDS = 30.0
+BRIDGE = "bridge"
 
 
 def up(settings: Settings, console: Console) -> None:
@@ -84,7 +86,10 @@ class Supervisor:
         parts.prepare_dagster(self.settings)
         wanted = parts.parts(self.settings, self.original, engine)
         self.keepers = [Keeper(part, self.console.say, self._tell) for part in wanted]
+        first = not status_path(self.settings, BRIDGE).exists()
         self._start_parts(stop)
+        if first:
+            self._await_subscription(stop)
         if not stop.is_set():
             if farewell.leave(self.settings):
                 self.console.say("alerts are switched off: the broker no longer keeps messages for them")
@@ -163,6 +168,21 @@ class Supervisor:
             if not stop.is_set():
                 self.console.say(f"{started[0].part.name} is up ({seconds:.1f} s)")
             del started[0]
+
+    def _await_subscription(self, stop: threading.Event) -> None:
+        """Before the bridge's first subscription a broker keeps nothing for it: "up" is said when it has one.
+
+        A broker that is not there yet (the user's own) is not waited for longer than `FIRST_SUBSCRIPTION_SECONDS`.
+        """
+        self.console.progress("waiting for the bridge's first subscription")
+        deadline = time.monotonic() + FIRST_SUBSCRIPTION_SECONDS
+        while not read_status(self.settings, BRIDGE).get("connected") and not stop.wait(process.POLL_SECONDS):
+            if time.monotonic() > deadline:
+                self.console.say(
+                    "the bridge has not subscribed yet: what is published before it has is not kept; "
+                    "`edge status` says what it waits for"
+                )
+                return
 
     def _stop_services(self) -> None:
         self.console.progress("stopping the services")
