@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fetch(settings)
         elif given.role == "prepare":
             prepare(settings)
+            _end_here()
         elif given.role == "code":
             _require_own_log_and_broker(original)
             return code(settings, given.own, given.web)
@@ -256,6 +257,16 @@ def fetch(settings: Settings) -> None:
             second = int(path.stat().st_mtime)
             os.utime(path, (second, second))
         jars.ensure_jars(settings, name)
+
+
+def _end_here() -> None:
+    """What is prepared is prepared: the clients of log and store, whose threads may still be at work, can fail no more.
+
+    At an interpreter's ordinary end such a thread now and then takes the process with it, by a signal and without a word.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def say(line: str) -> None:
