@@ -31,12 +31,14 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 60.0
 
 
-def wait_for(look: Callable[[], T], good: Callable[[T], bool], seconds: float = DEADLINE_SECONDS) -> T:
+def wait_for(
+    look: Callable[[], T], good: Callable[[T], bool], seconds: float = DEADLINE_SECONDS, pause_seconds: float = 0.02
+) -> T:
     """Look until it is good. Fails with the last that was seen."""
     deadline = time.monotonic() + seconds
     while not good(seen := look()):
         assert time.monotonic() < deadline, f"not in {seconds} s; last seen: {str(seen)[:3_000]}"
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
     return seen
 
 

@@ -262,7 +262,7 @@ def fetch(settings: Settings) -> None:
 def _end_here() -> None:
     """What is prepared is prepared: the clients of log and store, whose threads may still be at work, can fail no more.
 
-    At an interpreter's ordinary end such a thread now and then takes the process with it, by a signal and without a word.
+    At an interpreter's ordinary end such a thread may take the process with it, by a signal and without a word.
     """
     sys.stdout.flush()
     sys.stderr.flush()

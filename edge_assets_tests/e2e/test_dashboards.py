@@ -34,9 +34,9 @@ from edge_assets.platform import broker, endpoints, process
 from edge_assets.service import read_status
 from edge_assets.settings import Settings, SimulatorSettings
 from edge_assets.warehouse.rollups.update import update
+from edge_assets_tests.e2e.test_supervisor import Platform
 from edge_assets_tests.exporter_names import KAFKA_EXPORTER, MINIO, VERSITYGW, mosquitto_exporter_name
 from edge_assets_tests.faults.platform_under_test import until
-from edge_assets_tests.integration.test_supervisor import Platform
 from edge_assets_tests.unit.test_prometheus import metric_names
 
 pytestmark = [pytest.mark.java, pytest.mark.broker, pytest.mark.timeout(600)]

@@ -93,6 +93,6 @@ def test_the_page_holds_what_it_says(shell: Shell) -> None:
         said = shell.run(step.command)
         while not re.fullmatch(step.pattern, said, re.DOTALL) and step.command.startswith(ASKS):
             assert time.monotonic() < deadline, f"$ {step.command}\n{said}\n--- expected\n{step.expected}"
-            time.sleep(1)
+            time.sleep(2)
             said = shell.run(step.command)
         assert re.fullmatch(step.pattern, said, re.DOTALL), f"$ {step.command}\n{said}\n--- expected\n{step.expected}"

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from edge_assets.settings import Settings, SimulatorSettings
+from edge_assets_tests.e2e.test_supervisor import Platform
 from edge_assets_tests.faults.platform_under_test import until
-from edge_assets_tests.integration.test_supervisor import Platform
 
 pytestmark = [pytest.mark.java, pytest.mark.broker, pytest.mark.timeout(600)]
 

@@ -36,6 +36,8 @@ from edge_assets_tests.bridge_rig import wait_for
 from edge_assets_tests.compose_rig import Machine, Running, all_ended, wait_healthy
 
 START_SECONDS = 60.0
+A_LOOK_SECONDS = 1.0
+"""between two looks by a command, which is a Python each"""
 BRIDGE_SECONDS = 60.0
 GRACE_SECONDS = 75.0
 
@@ -441,6 +443,7 @@ def test_the_platform_lives_in_three_containers_and_ends_in_order(
         lambda: status(machine)["services"],
         lambda services: services["bridge"]["counters"].get("logged", 0) > 50 and all_up(services),
         BRIDGE_SECONDS,
+        A_LOOK_SECONDS,
     )
     assert found["bridge"]["counters"]["kafka_connected"]
     here = settings.model_copy(update={"kafka": KafkaSettings(bootstrap=f"127.0.0.1:{machine.at(9092)}")})
@@ -452,7 +455,12 @@ def test_the_platform_lives_in_three_containers_and_ends_in_order(
 
     # The code server dies: it is back in its container, and the services have not noticed.
     os.kill(found["dagster_code"]["pid"], signal.SIGKILL)
-    after = wait_for(lambda: status(machine)["services"], lambda services: services["dagster_code"]["restarts"] == 1)
+    after = wait_for(
+        lambda: status(machine)["services"],
+        lambda services: services["dagster_code"]["restarts"] == 1,
+        START_SECONDS,
+        A_LOOK_SECONDS,
+    )
     wait_healthy(machine, code, START_SECONDS)
     assert after["bridge"]["pid"] == found["bridge"]["pid"]
     wait_for(
