@@ -17,10 +17,10 @@ import pytest
 from edge_assets.platform import broker, endpoints, log
 from edge_assets.platform.process import Process
 from edge_assets.settings import BridgeSettings, Route, Settings, load_settings
+from edge_assets_tests import class_archive
 
 CI = os.environ.get("CI") == "true"
-# A JVM of the tests ends before its second compiler's work has paid: that was a third of their CPU time.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+os.environ.setdefault("JAVA_TOOL_OPTIONS", class_archive.java_options())
 SAMPLE_DATA = Path(os.environ.get("SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
