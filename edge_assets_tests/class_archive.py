@@ -1,4 +1,4 @@
-"""What Spark loads, kept in the form in which the JVM needs it: a third of what a test's JVM takes until its first batch.
+"""What Spark loads, in the form in which the JVM needs it: a third of what a JVM of the tests takes to its first batch.
 
 `python -m edge_assets_tests.class_archive` makes the archive ahead (200 MB in the cache, half a minute); tests use it
 where it is there. A JVM that it does not fit, Kafka's or that of other jars, goes without.
