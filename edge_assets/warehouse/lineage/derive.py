@@ -47,7 +47,7 @@ def derive(opened: DuckDBPyConnection, sql: str, relations: Mapping[str, Columns
     Raises `ValueError` where DuckDB does not parse it, or where it names something that is not there.
     """
     row = opened.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    parsed = json.loads(row[0]) if row else {"error": True}
+    parsed: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if parsed["error"]:
         raise ValueError(f"parsing {sql[:80]!r}: {parsed.get('error_message')}")
     return _query(parsed["statements"][0]["node"], relations)
