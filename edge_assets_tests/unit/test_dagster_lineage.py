@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode
+from dagster._core.definitions.assets.graph.asset_graph import AssetNode
 
 from edge_assets.definitions import build
 from edge_assets.defs.columns import LINEAGE, SCHEMA
@@ -17,7 +17,7 @@ from edge_assets.settings import load_settings
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseAssetNode]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AssetNode]:
     settings = load_settings(_env_file=None, home=tmp_path_factory.mktemp("home"))
     graph = build(settings).get_repository_def().asset_graph
     return {key.to_user_string(): graph.get(key) for key in graph.toposorted_asset_keys}
@@ -28,7 +28,7 @@ def test_the_graph_is_as_the_page_pictures_it() -> None:
     assert PAGE.read_text() == expected, "run `python -m edge_assets.defs.picture`, and read what has changed"
 
 
-def test_data_flows_through_the_groups_in_their_order(nodes: dict[str, BaseAssetNode]) -> None:
+def test_data_flows_through_the_groups_in_their_order(nodes: dict[str, AssetNode]) -> None:
     """Dagster lists groups by name: an edge never leads to a group that is listed before."""
     assert {node.group_name for node in nodes.values()} == set(GROUPS) and sorted(GROUPS) == list(GROUPS)
     for node in nodes.values():
@@ -36,7 +36,7 @@ def test_data_flows_through_the_groups_in_their_order(nodes: dict[str, BaseAsset
             assert nodes[parent.to_user_string()].group_name <= node.group_name, (parent, node.key)
 
 
-def test_every_asset_tells_what_it_is_who_writes_it_and_what_to_do(nodes: dict[str, BaseAssetNode]) -> None:
+def test_every_asset_tells_what_it_is_who_writes_it_and_what_to_do(nodes: dict[str, AssetNode]) -> None:
     for name, node in nodes.items():
         words = node.description or ""
         assert "**Written by**" in words and node.kinds and list(node.owners) == ["team:home"], name
@@ -44,13 +44,13 @@ def test_every_asset_tells_what_it_is_who_writes_it_and_what_to_do(nodes: dict[s
         assert ("**When it is stale:**" in words) == asked, name
 
 
-def test_whatever_has_rows_says_what_one_is(nodes: dict[str, BaseAssetNode]) -> None:
+def test_whatever_has_rows_says_what_one_is(nodes: dict[str, AssetNode]) -> None:
     rows = {name for name, node in nodes.items() if "One row is " in (node.description or "")}
     tables = {name for name in nodes if name.split("/")[0] in ("bronze", "silver", "gold", "rollups", "log")}
     assert tables - rows == {"rollups/edge_duckdb"}
 
 
-def test_every_asset_says_where_it_is(nodes: dict[str, BaseAssetNode]) -> None:
+def test_every_asset_says_where_it_is(nodes: dict[str, AssetNode]) -> None:
     places = {name: node.metadata.get("dagster/uri") or node.metadata.get("page") for name, node in nodes.items()}
     over_lake = {name for name in nodes if name.startswith("views/") and "API" in nodes[name].metadata}
     assert {name for name, place in places.items() if not place} <= over_lake | {"repairs/reprocessed_days"}
@@ -60,7 +60,7 @@ def test_every_asset_says_where_it_is(nodes: dict[str, BaseAssetNode]) -> None:
         assert isinstance(nodes[name].metadata["API"], dg.UrlMetadataValue), "a person clicks it"
 
 
-def test_every_table_rollup_and_view_shows_its_columns_in_words(nodes: dict[str, BaseAssetNode]) -> None:
+def test_every_table_rollup_and_view_shows_its_columns_in_words(nodes: dict[str, AssetNode]) -> None:
     shown = {name for name, node in nodes.items() if SCHEMA in node.metadata}
     layers = {name for name in nodes if name.split("/")[0] in ("bronze", "silver", "gold", "rollups", "views")}
     assert shown >= layers - {"rollups/edge_duckdb"} and "dimensions/rooms" in shown
@@ -69,7 +69,7 @@ def test_every_table_rollup_and_view_shows_its_columns_in_words(nodes: dict[str,
             assert column.type and column.description, (name, column.name)
 
 
-def test_columns_come_from_columns_that_are_there(nodes: dict[str, BaseAssetNode]) -> None:
+def test_columns_come_from_columns_that_are_there(nodes: dict[str, AssetNode]) -> None:
     """Both ends of each line exist, and the asset is known to be made of the one that the line comes from."""
     columns = {name: {c.name for c in n.metadata[SCHEMA].columns} for name, n in nodes.items() if SCHEMA in n.metadata}
     told = {name for name, node in nodes.items() if LINEAGE in node.metadata}
@@ -84,7 +84,7 @@ def test_columns_come_from_columns_that_are_there(nodes: dict[str, BaseAssetNode
     assert told > derived | {"silver/readings", "gold/telemetry_5s_agg"}
 
 
-def test_a_reading_s_column_can_be_followed_to_a_panel(nodes: dict[str, BaseAssetNode]) -> None:
+def test_a_reading_s_column_can_be_followed_to_a_panel(nodes: dict[str, AssetNode]) -> None:
     def sources(name: str, column: str) -> set[str]:
         found = nodes[name].metadata[LINEAGE].deps_by_column[column]
         return {f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in found}
@@ -96,7 +96,7 @@ def test_a_reading_s_column_can_be_followed_to_a_panel(nodes: dict[str, BaseAsse
     assert sources("silver/readings", "kafka_offset") == {"bronze/events.kafka_offset"}
 
 
-def test_a_dashboard_names_its_views_and_a_view_its_tables(nodes: dict[str, BaseAssetNode]) -> None:
+def test_a_dashboard_names_its_views_and_a_view_its_tables(nodes: dict[str, AssetNode]) -> None:
     def parents(name: str) -> set[str]:
         return {key.to_user_string() for key in nodes[name].parent_keys}
 
@@ -107,7 +107,7 @@ def test_a_dashboard_names_its_views_and_a_view_its_tables(nodes: dict[str, Base
     assert parents("views/grafana_alerts") == {"silver/alerts"}
 
 
-def test_what_a_person_materializes_is_what_dagster_makes(nodes: dict[str, BaseAssetNode]) -> None:
+def test_what_a_person_materializes_is_what_dagster_makes(nodes: dict[str, AssetNode]) -> None:
     made = {name for name, node in nodes.items() if node.is_executable}
     assert {nodes[name].group_name for name in made} == {ROLLUPS, GOLD, CARE}
 

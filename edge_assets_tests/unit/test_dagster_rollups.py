@@ -71,10 +71,10 @@ def test_days_can_be_selected_of_what_has_days(settings: Settings) -> None:
     assert partitioned == {rollup.name for rollup in ROLLUPS} - {"device_health"}
 
 
-def test_the_schedule_asks_for_today_and_recomputes_nothing_else(settings: Settings) -> None:
+def test_the_schedule_asks_for_today_and_recomputes_nothing_else(settings: Settings, tmp_path: Path) -> None:
     _, schedule = rollup_job(settings)
     assert schedule.cron_schedule == "*/10 * * * *"
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         now = datetime(2026, 11, 21, 10, 20, tzinfo=UTC)
         context = dg.build_schedule_context(
             instance, scheduled_execution_time=now, repository_def=build(settings).get_repository_def()
