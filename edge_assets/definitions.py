@@ -22,6 +22,7 @@ from edge_assets.defs import (
     screens,
     sensors,
     services,
+    views,
 )
 from edge_assets.settings import Settings, load_settings
 
@@ -44,6 +45,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *found,
             reprocessing.reprocessed_days(settings),
             *lake_care.care_assets(settings),
+            *views.view_specs(settings),
             *screens.screen_specs(settings),
         ],
         asset_checks=[

@@ -493,6 +493,14 @@ class DagsterSettings(Section):
     host: str = Field(default="127.0.0.1", description="where the web page listens; it asks nobody for a password")
     port: int = Field(default=0, description="0: 3000 where it is free")
     grpc_port: int = Field(default=0, description="0: 4266 where it is free")
+    owner: str | None = Field(
+        default=None,
+        pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$",
+        description="who looks after the assets: `team:NAME` or a mail address; unset: the team of the site",
+    )
+    grafana_url: str | None = Field(
+        default=None, description="where your Grafana is, for links from the dashboards' assets: `http://nas.lan:3001`"
+    )
 
 
 class Settings(BaseSettings):

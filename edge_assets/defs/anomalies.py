@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from edge_assets.defs import addresses, groups
 from edge_assets.defs.assets import owner, table_key
-from edge_assets.defs.rollups import freshness, rollup_key, schema
+from edge_assets.defs.columns import SCHEMA, column_schema
+from edge_assets.defs.rollups import freshness, rollup_key
+from edge_assets.defs.words import rollups_job, rollups_stale, told
 from edge_assets.settings import Settings
 from edge_assets.tables import ANOMALIES
 from edge_assets.warehouse.rollups.model import READINGS_1M
@@ -36,16 +39,18 @@ def anomaly_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=KEY,
         deps=[rollup_key(READINGS_1M.name)],
-        group_name=ANOMALIES.layer,
-        description=f"{WORDS}\n\nOne row is {ANOMALIES.row}.",
+        group_name=groups.GOLD,
+        description=told(
+            WORDS, row=ANOMALIES.row, by=f"{rollups_job(settings)}, after them", stale=rollups_stale(settings)
+        ),
         kinds={"delta", "numpy"},
         owners=[owner(settings)],
         freshness_policy=freshness(settings),
         check_specs=[dg.AssetCheckSpec(name, asset=KEY, description=words) for name, words in CHECKS.items()],
         metadata={
-            "dagster/uri": str(settings.lake_path / ANOMALIES.layer / ANOMALIES.name),
+            addresses.URI: str(settings.lake_path / ANOMALIES.layer / ANOMALIES.name),
             "dagster/table_name": ANOMALIES.full_name,
-            "dagster/column_schema": schema(ANOMALIES.columns),
+            SCHEMA: column_schema(ANOMALIES.columns),
             "partitioned by": "nothing",
             "written by": "the job rollups",
             "asked with": f'edge sql "from {ANOMALIES.full_name} order by window_start desc limit 10"',

@@ -1,4 +1,4 @@
-"""The way of a reading as Dagster's assets: devices → broker → log → bronze → silver, one group per hop.
+"""The way of a reading as Dagster's assets: sources → broker → log → bronze → silver, one group per hop.
 
 All of them are external: no run of Dagster makes them, the services do, without pause. Dagster shows what they are,
 where they lie, what they come from, and whether they still move. What a service has added is reported by
@@ -16,6 +16,8 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.decoding.patterns import is_template
+from edge_assets.defs import addresses, columns, groups
+from edge_assets.defs.words import service_stale, stream_writer, told
 from edge_assets.settings import ALERTS_FILTER, Route, Settings
 from edge_assets.tables import (
     ALERTS,
@@ -131,14 +133,25 @@ def _network(settings: Settings, route: Route) -> dg.AssetSpec:
     simulated = settings.simulators.base_of(route.filter) is not None
     zigbee = route.filter.split("/")[0] in settings.stream.base_topics
     what = "Zigbee devices, as Zigbee2MQTT publishes them" if zigbee else "Devices, as they publish"
+    by = "the service `simulators`: these devices are simulated" if simulated else "the devices, as often as each likes"
+    stale = (
+        service_stale("simulators", first=True)
+        if simulated
+        else "is the network's own gateway running (Zigbee2MQTT, the node's firmware), and does it reach the broker? "
+        "The live page and `device_health` say which devices are silent."
+    )
     return dg.AssetSpec(
         network_key(route),
-        group_name="devices",
-        description=f"{what}: the MQTT topics `{route.filter}`." + (" Simulated." if simulated else ""),
+        group_name=groups.SOURCES,
+        description=told(f"{what}: the MQTT topics `{route.filter}`.", by=by, stale=stale),
         kinds={"mqtt", *({"zigbee"} if zigbee else ())},
         owners=[owner(settings)],
         freshness_policy=_moving(settings),
-        metadata={"MQTT topics": route.filter, "written by": "simulators" if simulated else "the devices"},
+        metadata={
+            addresses.URI: addresses.mqtt(settings, route.filter),
+            "MQTT topics": route.filter,
+            "written by": "simulators" if simulated else "the devices",
+        },
     )
 
 
@@ -147,27 +160,42 @@ def _alert_events(settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
         ALERT_EVENTS,
         deps=networks,
-        group_name="alerts",
-        description="What the alerter says of devices, by the rules: it hears them at the broker itself, and publishes "
-        f"each alert on `{ALERTS_FILTER}`. Empty is good: fresh means that the alerter listens.",
+        group_name=groups.SOURCES,
+        description=told(
+            "What the alerter says of devices, by the rules: it hears them at the broker itself, and publishes "
+            f"each alert on `{ALERTS_FILTER}`. Empty is good: fresh means that the alerter listens.",
+            row="one event of one alert: it fired, was told, acknowledged, cleared",
+            by="the service `alerter`, within a second of what it hears",
+            stale=service_stale("alerter"),
+        ),
         kinds={"mqtt"},
         owners=[owner(settings)],
         freshness_policy=QUIET,
-        metadata={"MQTT topics": ALERTS_FILTER, "written by": "alerter"},
+        metadata={
+            addresses.URI: addresses.mqtt(settings, ALERTS_FILTER),
+            "MQTT topics": ALERTS_FILTER,
+            "written by": "alerter",
+        },
     )
 
 
 def _broker(settings: Settings) -> dg.AssetSpec:
     own = settings.mqtt.host
+    runs = "your own, which the platform does not start" if own else "embedded: `edge up` starts it, and keeps it up"
     return dg.AssetSpec(
         BROKER,
         deps=[network_key(route) for route in kept_routes(settings)],
-        group_name="broker",
-        description="The MQTT broker: hands each message to the bridge, and queues for it while it is away.",
+        group_name=groups.BROKER,
+        description=told(
+            "The MQTT broker: hands each message to the bridge, and queues for it while it is away.",
+            by=f"devices and services, as they publish. It is {runs}. The bridge reports it",
+            stale="does the broker answer (`edge doctor`, `edge status`)? " + service_stale("bridge"),
+        ),
         kinds={"mqtt"},
         owners=[owner(settings)],
         freshness_policy=_moving(settings),
         metadata={
+            addresses.URI: addresses.mqtt(settings),
             "where": f"{own}:{settings.mqtt.port or 1883}" if own else f"embedded, on {settings.mqtt.bind}",
             "queues at most": f"{settings.mqtt.queue_max_messages:,} messages",
         },
@@ -176,73 +204,86 @@ def _broker(settings: Settings) -> dg.AssetSpec:
 
 def _topic(settings: Settings, topic: str) -> dg.AssetSpec:
     filters = ", ".join(route.filter for route in settings.bridge.routes if route.topic == topic)
-    return dg.AssetSpec(
-        topic_key(topic),
-        deps=[BROKER],
-        group_name="log",
-        description=f"The Kafka {'topics' if is_template(topic) else 'topic'} `{topic}`: each message of `{filters}` "
-        "byte for byte, once, in order.",
-        kinds={"kafka"},
-        owners=[owner(settings)],
-        freshness_policy=QUIET if topic in alert_topics(settings) else _moving(settings),
-        metadata=_log_metadata(settings),
+    what = (
+        f"The Kafka {'topics' if is_template(topic) else 'topic'} `{topic}`: each message of `{filters}` "
+        "byte for byte, once, in order."
     )
+    freshness = QUIET if topic in alert_topics(settings) else _moving(settings)
+    return _topic_spec(settings, topic, what, freshness)
 
 
 def _dead_letter_topic(settings: Settings) -> dg.AssetSpec:
+    topic = settings.bridge.dead_letter_topic
+    what = (
+        f"The Kafka topic `{topic}`: messages over the log's limit of {settings.kafka.max_message_bytes:,} bytes, "
+        "kept. Empty is good: fresh means that the bridge carries."
+    )
+    return _topic_spec(settings, topic, what, QUIET)
+
+
+def _topic_spec(settings: Settings, topic: str, what: str, freshness: dg.FreshnessPolicy) -> dg.AssetSpec:
     return dg.AssetSpec(
-        topic_key(settings.bridge.dead_letter_topic),
+        topic_key(topic),
         deps=[BROKER],
-        group_name="log",
-        description=f"The Kafka topic `{settings.bridge.dead_letter_topic}`: messages over the log's limit of "
-        f"{settings.kafka.max_message_bytes:,} bytes, kept. Empty is good: fresh means that the bridge carries.",
+        group_name=groups.LOG,
+        description=told(
+            what,
+            row="one MQTT message: its payload, the MQTT topic as the key, what the bridge knew as headers",
+            by="the service `bridge`, as messages come",
+            stale=service_stale("bridge"),
+        ),
         kinds={"kafka"},
         owners=[owner(settings)],
-        freshness_policy=QUIET,
-        metadata=_log_metadata(settings),
+        freshness_policy=freshness,
+        metadata={
+            addresses.URI: addresses.kafka(settings, topic),
+            "where": settings.kafka.bootstrap or "embedded, on 127.0.0.1",
+            "kept for": f"{settings.kafka.retention_hours} hours",
+            "written by": "bridge",
+        },
     )
-
-
-def _log_metadata(settings: Settings) -> dict[str, Any]:
-    return {
-        "where": settings.kafka.bootstrap or "embedded, on 127.0.0.1",
-        "kept for": f"{settings.kafka.retention_hours} hours",
-        "written by": "bridge",
-    }
 
 
 def _table(settings: Settings, table: Table) -> dg.AssetSpec:
     sources = [table_key(name) for name in TABLE_SOURCES[table.full_name]]
     from_log = [topic_key(name) for name in (*topics(settings), settings.bridge.dead_letter_topic)]
     words, freshness = TABLE_WORDS[table.full_name], _table_freshness(settings, table)
-    return table_spec(settings, table, words, sources or from_log, freshness)
+    made = columns.taken_over(table) if table_key(BRONZE_EVENTS.full_name) in sources else {}
+    return table_spec(settings, table, words, sources or from_log, freshness, made)
 
 
 def table_spec(
-    settings: Settings, table: Table, words: str, sources: Sequence[dg.AssetKey], freshness: dg.FreshnessPolicy
+    settings: Settings,
+    table: Table,
+    words: str,
+    sources: Sequence[dg.AssetKey],
+    freshness: dg.FreshnessPolicy,
+    made: Mapping[str, Any] | None = None,
 ) -> dg.AssetSpec:
-    """A table of the lake that the stream writer writes."""
+    """A table of the lake that the stream writer writes; `made`: metadata that says what its columns come from."""
     return dg.AssetSpec(
         table_key(table.full_name),
         deps=sources,
-        group_name=table.layer,
-        description=f"{words}\n\nOne row is {table.row}.",
+        group_name=groups.LAYERS[table.layer],
+        description=told(
+            words,
+            row=table.row,
+            by=stream_writer(settings),
+            stale=service_stale("stream_writer") + " `edge verify` says whether anything is missing.",
+        ),
         kinds={"delta", "spark"},
         owners=[owner(settings)],
         freshness_policy=freshness,
         metadata={
-            "dagster/uri": str(settings.lake_path / table.layer / table.name),
+            addresses.URI: str(settings.lake_path / table.layer / table.name),
             "dagster/table_name": table.full_name,
-            "dagster/column_schema": column_schema(table),
+            columns.SCHEMA: columns.column_schema(table.columns),
             "partitioned by": ", ".join(table.partitioned_by) or "nothing",
             "written by": "stream_writer",
+            "asked with": f'edge sql "from {table.full_name} limit 10"',
+            **(made or {}),
         },
     )
-
-
-def column_schema(table: Table) -> dg.TableSchema:
-    """The columns that a table begins with."""
-    return dg.TableSchema([dg.TableColumn(c.name, c.type, c.description) for c in table.columns])
 
 
 def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
@@ -254,5 +295,5 @@ def _table_freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
 
 
 def owner(settings: Settings) -> str:
-    """Who looks after it: the people of this place."""
-    return "team:" + (re.sub(r"[^\w-]+", "_", settings.site) or "home")
+    """Who looks after it: who the settings name, else the people of this place."""
+    return settings.dagster.owner or "team:" + (re.sub(r"[^\w-]+", "_", settings.site) or "home")

@@ -35,6 +35,7 @@ from typing import Any
 import dagster as dg
 
 from edge_assets.defs.assets import BROKER, table_key
+from edge_assets.defs.schedules import regularly
 from edge_assets.platform import disk
 from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
@@ -365,13 +366,7 @@ def check_job(
         executor_def=dg.in_process_executor,
         description=words,
     )
-    schedule = dg.ScheduleDefinition(
-        name=f"{name}_regularly",
-        job=job,
-        cron_schedule=cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
-    return job, schedule  # type: ignore[return-value]
+    return job, regularly(job, f"{name}_regularly", cron, words)  # type: ignore[return-value]
 
 
 def complete_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:

@@ -13,12 +13,15 @@ import dagster as dg
 
 from edge_assets import rooms
 from edge_assets.decoding.patterns import ROOM
+from edge_assets.defs import addresses, columns, groups
 from edge_assets.defs.assets import OWN_NETWORK, QUIET, STEADY, owner, table_key, table_spec
 from edge_assets.defs.checks import check_job
+from edge_assets.defs.words import service_stale, stream_writer, told
 from edge_assets.service import read_status
 from edge_assets.settings import Settings, Window
 from edge_assets.stream.gold.publisher import SUFFIX
-from edge_assets.tables import ROOM_TELEMETRY, SESSIONS, window_table
+from edge_assets.tables import ROOM_TELEMETRY, SESSIONS, Column, window_table
+from edge_assets.warehouse.lineage import WINDOWS
 
 ROOMS = dg.AssetKey(["dimensions", "rooms"])
 PUBLISHED = dg.AssetKey(["log", "telemetry_downsampled"])
@@ -26,6 +29,13 @@ PUBLISHED = dg.AssetKey(["log", "telemetry_downsampled"])
 COMPARED = timedelta(minutes=30)
 """so much event time is compared, behind what late messages may still be about to correct"""
 HEARD = timedelta(hours=3)
+
+ROOM_COLUMNS = (
+    Column("room_id", "string", "the room, as its topic says"),
+    Column("room_name", "string", "its name"),
+    Column("floor", "string", "its floor"),
+    Column("room_type", "string", "what kind of room it is"),
+)
 
 
 def gold_specs(settings: Settings) -> list[dg.AssetSpec]:
@@ -49,12 +59,20 @@ _SESSION_WORDS = (
 def _rooms(settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
         ROOMS,
-        group_name="dimensions",
-        description="What people know of rooms and no sensor says: name, floor, kind. `edge rooms` edits it; it stands "
-        "beside each window from the next one on.",
+        group_name=groups.SOURCES,
+        description=told(
+            "What people know of rooms and no sensor says: name, floor, kind. It stands beside each window from the "
+            "next one on.",
+            row="one room",
+            by="people, with `edge rooms`, when they like",
+        ),
         kinds={"sqlite"},
         owners=[owner(settings)],
-        metadata={"dagster/uri": str(rooms.path(settings)), "written by": "edge rooms"},
+        metadata={
+            addresses.URI: str(rooms.path(settings)),
+            columns.SCHEMA: columns.column_schema(ROOM_COLUMNS),
+            "written by": "edge rooms",
+        },
     )
 
 
@@ -68,7 +86,8 @@ def _windows(settings: Settings, window: Window) -> dg.AssetSpec:
         f" that begin each {window.step_seconds} s. " if slides else ". "
     )
     sources = [table_key(ROOM_TELEMETRY.full_name), ROOMS]
-    return table_spec(settings, window_table(window), words + late, sources, freshness(settings))
+    made = columns.derived(WINDOWS)
+    return table_spec(settings, window_table(window), words + late, sources, freshness(settings), made)
 
 
 def freshness(settings: Settings) -> dg.FreshnessPolicy:
@@ -82,13 +101,21 @@ def _downsampled(settings: Settings, windows: Sequence[Window]) -> dg.AssetSpec:
     return dg.AssetSpec(
         PUBLISHED,
         deps=[table_key(window_table(window).full_name) for window in windows],
-        group_name="log",
-        description=f"The windows on their way back to Kafka: {', '.join(topics)}, JSON, the key is the room. At least "
-        "once; a correction says that it is one.",
+        group_name=groups.GOLD,
+        description=told(
+            f"The windows on their way back to Kafka: {', '.join(topics)}, JSON, the key is the room. At least once; a "
+            "correction says that it is one.",
+            row="one window of one room",
+            by=f"{stream_writer(settings)}: behind the batch that closes it",
+            stale=service_stale("stream_writer"),
+        ),
         kinds={"kafka"},
         owners=[owner(settings)],
         freshness_policy=freshness(settings),
-        metadata={"written by": "stream_writer"},
+        metadata={
+            addresses.URI: ", ".join(addresses.kafka(settings, topic.strip("`")) for topic in topics),
+            "written by": "stream_writer",
+        },
     )
 
 

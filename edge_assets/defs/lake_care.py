@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from edge_assets.defs import addresses, groups
 from edge_assets.defs.assets import owner, table_key
+from edge_assets.defs.schedules import regularly
+from edge_assets.defs.words import told
 from edge_assets.settings import Settings
 from edge_assets.tables import TABLES, Table, gold_tables
 
@@ -36,11 +39,15 @@ def _maintenance(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=MAINTENANCE,
         deps=[table_key(table.full_name) for table in tables(settings)],
-        group_name="lake",
+        group_name=groups.CARE,
         kinds={"delta"},
         owners=[owner(settings)],
-        description="Small files are joined, replaced ones dropped, logs cut. The stream writer does it between two "
-        "batches, in slices; each run shows what it made of each table.",
+        metadata={addresses.URI: str(settings.lake_path)},
+        description=told(
+            "Small files are joined, replaced ones dropped, logs cut. The stream writer does it between two batches, "
+            "in slices; each run shows what it made of each table.",
+            by="the job `lake_maintenance`, each hour: it asks the stream writer",
+        ),
     )
     def maintenance(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from edge_assets.stream.requests import maintain
@@ -59,11 +66,15 @@ def _retention(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=RETENTION,
         deps=[table_key(table.full_name) for table in tables(settings)],
-        group_name="lake",
+        group_name=groups.CARE,
         kinds={"delta"},
         owners=[owner(settings)],
-        description="What is older than EDGE_RETENTION__… says leaves the tables; what was rolled up of it stays. "
-        "Rollups are brought up to date first, so that nothing goes unseen.",
+        metadata={addresses.URI: str(settings.lake_path)},
+        description=told(
+            "What is older than EDGE_RETENTION__… says leaves the tables; what was rolled up of it stays. Rollups are "
+            "brought up to date first, so that nothing goes unseen.",
+            by="the job `lake_retention`, each night: it asks the stream writer",
+        ),
     )
     def retention(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from edge_assets.stream.requests import expire
@@ -209,11 +220,4 @@ def _job(
     name: str, selection: dg.AssetSelection, cron: str, words: str
 ) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     job = dg.define_asset_job(name, selection=selection, executor_def=dg.in_process_executor, description=words)
-    schedule = dg.ScheduleDefinition(
-        name=f"{name}_regularly",
-        job=job,
-        cron_schedule=cron,
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
-    return job, schedule  # type: ignore[return-value]
+    return job, regularly(job, f"{name}_regularly", cron, words)  # type: ignore[return-value]

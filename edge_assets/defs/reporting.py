@@ -36,7 +36,6 @@ from edge_assets.defs.assets import (
     ALERT_EVENTS,
     BROKER,
     alert_topics,
-    column_schema,
     kept_routes,
     network_key,
     table_key,
@@ -44,6 +43,7 @@ from edge_assets.defs.assets import (
     topics,
 )
 from edge_assets.defs.checks import carry_forward, more_columns, new_columns
+from edge_assets.defs.columns import SCHEMA, column_schema
 from edge_assets.defs.gold import PUBLISHED
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.settings import Settings
@@ -217,11 +217,11 @@ def _columns(table: Table, more: Mapping[str, Mapping[str, str]]) -> dict[str, A
     """The schema as it is by now, where the table has more columns than its asset tells of, and which are new."""
     if not more:
         return {}
-    columns = column_schema(table).columns
+    columns = column_schema(table.columns).columns
     added = [dg.TableColumn(name, about["type"], about["description"]) for name, about in more.items()]
     new = new_columns({name: about["since"] for name, about in more.items()}, time.time())
     changed = {"schema changed": f"new in the last day: {', '.join(new)}"} if new else {}
-    return {"dagster/column_schema": dg.TableSchema([*columns, *added]), **changed}
+    return {SCHEMA: dg.TableSchema([*columns, *added]), **changed}
 
 
 def _count(counters: Mapping[str, Any], name: str) -> int:

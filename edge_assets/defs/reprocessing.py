@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
+from edge_assets.defs import groups
 from edge_assets.defs.assets import owner, table_key
 from edge_assets.defs.rollups import partitions
+from edge_assets.defs.words import told
 from edge_assets.settings import Settings
 from edge_assets.tables import BRONZE_EVENTS
 
@@ -36,12 +38,15 @@ def reprocessed_days(settings: Settings) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 KEY,
                 deps=[table_key(BRONZE_EVENTS.full_name)],
-                group_name="repairs",
-                description="Select days and materialize them: what was received on them is recomputed from "
-                "`bronze.events` with today's decoder, registry and settings, while the stream goes on. Rows that are "
-                "right already are not written, so that a day can be selected again at will. The config says which "
-                "table, and whether the records themselves are read again from Kafka (`from_log`). The same as "
-                "`edge reprocess --from DAY --to NEXT_DAY`.",
+                group_name=groups.CARE,
+                description=told(
+                    "Select days and materialize them: what was received on them is recomputed from "
+                    "`bronze.events` with today's decoder, registry and settings, while the stream goes on. Rows that "
+                    "are right already are not written, so that a day can be selected again at will. The config says "
+                    "which table, and whether the records themselves are read again from Kafka (`from_log`). The same "
+                    "as `edge reprocess --from DAY --to NEXT_DAY`.",
+                    by="the service `stream_writer`, when a person asks",
+                ),
                 kinds={"spark", "delta"},
                 owners=[owner(settings)],
                 partitions_def=partitions(settings),

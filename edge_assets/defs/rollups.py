@@ -1,4 +1,4 @@
-"""Rollups and views as assets: one step makes them all, on a schedule, and a range of days can be made anew.
+"""Rollups as assets, and the file that shows them: one step makes them all, on a schedule; days can be made anew.
 
 The scheduled run brings everything up to what silver holds; it is a run of today's partition, and days that late rows
 have changed are reported beside it. A person who selects days in the web page has these recomputed from silver, with
@@ -8,28 +8,32 @@ dagster-duckdb's resource is not used: to import it is to import DuckDB, which o
 files for writing, while `edge.duckdb` is never written in its place.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from edge_assets.defs import addresses, columns, groups
 from edge_assets.defs.assets import owner, table_key
 from edge_assets.defs.checks import check_job
+from edge_assets.defs.schedules import Answer, regularly
+from edge_assets.defs.words import rollups_job, rollups_stale, told
+from edge_assets.errors import EdgeError
+from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
-from edge_assets.tables import DEVICE_STATES, READINGS, TABLES, Column
-from edge_assets.warehouse.rollups.layout import database_path, folder
+from edge_assets.tables import DEVICE_STATES, READINGS, ROOM_TELEMETRY, Table
+from edge_assets.warehouse.rollups.layout import LOCK, database_path, folder
 from edge_assets.warehouse.rollups.model import (
     DEVICE_HEALTH,
-    HEALTH_AT_QUERY,
+    DOOR_ACTIVITY,
     MESSAGES_DAILY,
     READINGS_1D,
     READINGS_1M,
     ROLLUPS,
     Rollup,
 )
-from edge_assets.warehouse.views import GROUPS, views
+from edge_assets.warehouse.views import views
 
 if TYPE_CHECKING:
     from edge_assets.warehouse.rollups.figures import Figures
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 
 JOB = "rollups"
 CHECK = "equal_to_silver"
+
+STARTING = timedelta(minutes=5)
+"""a run of this age works under the lock, or has ended as far as rollups go: the kernel knows better than its status"""
 
 WORDS = {
     "readings_1m": "Each measurement by the minute: what a chart of a day draws.",
@@ -48,16 +55,13 @@ WORDS = {
     "messages_daily": "How many messages came from each device, and how far apart; device_health learns from it.",
     "device_health": "Each device's last word, battery, link and usual cadence, and whether it is silent for too long.",
 }
-VIEW_WORDS = {
-    "people": "Views that a person asks for by name.",
-    "grafana": "One view a panel of a dashboard, by the panel's name.",
-}
+MADE_ANEW = " Days that are wrong are made anew: select them in the partitions of this asset, and materialize."
 SOURCES = {"room_comfort": READINGS_1M, "readings_1h": READINGS_1M, "readings_1d": READINGS_1M}
 ALSO = {
     "energy_daily": (READINGS_1D,),
     "door_activity": (READINGS_1D,),
     "messages_daily": (),
-    "device_health": (READINGS_1D, MESSAGES_DAILY),
+    "device_health": (READINGS_1M, READINGS_1D, MESSAGES_DAILY),
 }
 
 
@@ -65,8 +69,8 @@ def rollup_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["rollups", name])
 
 
-def view_key(group: str) -> dg.AssetKey:
-    return dg.AssetKey(["views", group])
+FILE = rollup_key("edge_duckdb")
+"""what readers open"""
 
 
 class HowFar(dg.Config):
@@ -81,8 +85,8 @@ def partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
 
 
 def rollup_specs(settings: Settings) -> list[dg.AssetSpec]:
-    """The rollups, then the groups of views."""
-    return [*(_rollup(settings, rollup) for rollup in ROLLUPS), *(_views(settings, group) for group in GROUPS)]
+    """The rollups, then the file that shows them to readers."""
+    return [*(_rollup(settings, rollup) for rollup in ROLLUPS), _file(settings)]
 
 
 def rollup_assets(settings: Settings) -> dg.AssetsDefinition:
@@ -105,7 +109,10 @@ def rollup_assets(settings: Settings) -> dg.AssetsDefinition:
         def say(line: str) -> None:
             context.log.info(line)
 
-        outcome = rebuild_days(settings, days, say) if config.recompute_selected_days else update(settings, say)
+        try:
+            outcome = rebuild_days(settings, days, say) if config.recompute_selected_days else update(settings, say)
+        except EdgeError as refused:  # its words, without the lines of code that they came through
+            raise dg.Failure(str(refused), allow_retries=False) from refused
         context.log.info(summary(outcome))
         now = figures(settings)
         for key in (spec.key for spec in rollup_specs(settings)):  # Dagster wants them in the order of their lineage
@@ -139,8 +146,8 @@ def _report_other_days(
 
 def _metadata(settings: Settings, key: dg.AssetKey, outcome: "Outcome", now: dict[str, "Figures"]) -> dict[str, Any]:
     name = key.path[-1]
-    if key.path[0] == "views":
-        return {"views": sum(view.group == name for view in views()), "bytes written": outcome.published_bytes}
+    if key == FILE:
+        return {"views": len(views()), "bytes written": outcome.published_bytes}
     written = outcome.written.get(name)
     found: dict[str, Any] = {
         "rows written": written.rows if written else 0,
@@ -157,7 +164,7 @@ def _metadata(settings: Settings, key: dg.AssetKey, outcome: "Outcome", now: dic
 
 def rollup_job(settings: Settings, also: Sequence[dg.AssetKey] = ()) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     """The incremental run for all, every few minutes; and for assets that are `also` made of what it brings."""
-    rollups = dg.AssetSelection.groups("rollups", "views") - dg.AssetSelection.all_asset_checks()
+    rollups = dg.AssetSelection.groups(groups.ROLLUPS) - dg.AssetSelection.all_asset_checks()
     job = dg.define_asset_job(
         JOB,
         selection=rollups | dg.AssetSelection.assets(*also) if also else rollups,
@@ -166,21 +173,21 @@ def rollup_job(settings: Settings, also: Sequence[dg.AssetKey] = ()) -> tuple[dg
     )
     minutes = settings.rollups.update_minutes
 
-    @dg.schedule(
-        name="rollups_regularly",
-        job=job,
-        cron_schedule="0 * * * *" if minutes == 60 else f"*/{minutes} * * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Every {minutes} minutes (EDGE_ROLLUPS__UPDATE_MINUTES).",
-    )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def answer(context: dg.ScheduleEvaluationContext) -> Answer:
+        if holder := lock_holder(settings, LOCK):
+            return dg.SkipReason(
+                f"process {holder} works on the rollups: it brings them up to date, compares them, or makes days anew; "
+                "the next tick looks again"
+            )
         today = context.scheduled_execution_time.astimezone(UTC).date()
         if today < settings.rollups.first_day:
             return dg.SkipReason(f"the clock says {today}, which is before EDGE_ROLLUPS__FIRST_DAY: is it set?")
         config = {"ops": {"bring_rollups_up_to_date": {"config": {"recompute_selected_days": False}}}}
         return dg.RunRequest(partition_key=today.isoformat(), run_config=config)
 
+    cron = "0 * * * *" if minutes == 60 else f"*/{minutes} * * * *"
+    words = f"Every {minutes} minutes (EDGE_ROLLUPS__UPDATE_MINUTES), for today's partition."
+    schedule = regularly(job, "rollups_regularly", cron, words, answer=answer, patience=STARTING)
     return job, schedule  # type: ignore[return-value]
 
 
@@ -212,20 +219,21 @@ def rollup_check_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
 
 
 def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:
-    at_query = HEALTH_AT_QUERY if rollup is DEVICE_HEALTH else ()
     return dg.AssetSpec(
         rollup_key(rollup.name),
         deps=_sources(rollup),
-        group_name="rollups",
-        description=f"{WORDS[rollup.name]}\n\nOne row is {rollup.row}.",
+        group_name=groups.ROLLUPS,
+        description=told(
+            WORDS[rollup.name], row=rollup.row, by=rollups_job(settings), stale=rollups_stale(settings) + MADE_ANEW
+        ),
         kinds={"duckdb", "parquet"},
         owners=[owner(settings)],
         freshness_policy=freshness(settings),
         partitions_def=None if rollup is DEVICE_HEALTH else partitions(settings),
         metadata={
-            "dagster/uri": str(folder(settings) / "rollups"),
+            addresses.URI: str(folder(settings) / "rollups"),
             "dagster/table_name": rollup.name,
-            "dagster/column_schema": schema((*rollup.columns, *at_query)),
+            **columns.derived(rollup.name),
             "asked with": f'edge sql "from {rollup.name} limit 10"',
         },
     )
@@ -234,33 +242,31 @@ def _rollup(settings: Settings, rollup: Rollup) -> dg.AssetSpec:
 def _sources(rollup: Rollup) -> list[dg.AssetKey]:
     if source := SOURCES.get(rollup.name):
         return [rollup_key(source.name)]
-    rooms = [table_key(table.full_name) for table in TABLES if table.name == "room_telemetry"]
-    silver = (
-        [table_key(DEVICE_STATES.full_name)] if rollup is DEVICE_HEALTH else [table_key(READINGS.full_name), *rooms]
-    )
-    return [*silver, *(rollup_key(other.name) for other in ALSO.get(rollup.name, ()))]
+    tables: tuple[Table, ...] = (READINGS, ROOM_TELEMETRY)
+    if rollup in (DEVICE_HEALTH, DOOR_ACTIVITY):
+        tables = (DEVICE_STATES,) if rollup is DEVICE_HEALTH else (READINGS,)
+    return [
+        *(table_key(table.full_name) for table in tables),
+        *(rollup_key(other.name) for other in ALSO.get(rollup.name, ())),
+    ]
 
 
-def _views(settings: Settings, group: str) -> dg.AssetSpec:
-    these = [view for view in views() if view.group == group]
-    text = " ".join(view.sql for view in these)
-    named = [rollup for rollup in ROLLUPS if re.search(rf"\b{rollup.name}\b", text)]
-    others = [each for each in GROUPS if each != group and any(v.name in text for v in views() if v.group == each)]
-    lines = "\n".join(f"- `{view.name}`: {view.description}" for view in these)
+def _file(settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
-        view_key(group),
-        deps=[*(rollup_key(rollup.name) for rollup in named), *map(view_key, others)],
-        group_name="views",
-        description=f"{VIEW_WORDS[group]}\n\n{lines}",
-        kinds={"duckdb", "view"},
+        FILE,
+        deps=[rollup_key(rollup.name) for rollup in ROLLUPS],
+        group_name=groups.ROLLUPS,
+        description=told(
+            "The file `edge.duckdb`, which readers open: all rollups by name, and the views. It is built aside and "
+            "swapped in, so that any number of readers may have it open at any moment.",
+            by=rollups_job(settings),
+            stale=rollups_stale(settings),
+        ),
+        kinds={"duckdb"},
         owners=[owner(settings)],
         freshness_policy=freshness(settings),
-        metadata={"dagster/uri": str(database_path(settings)), "views": ", ".join(view.name for view in these)},
+        metadata={addresses.URI: str(database_path(settings)), "written by": "the job rollups"},
     )
-
-
-def schema(columns: Sequence[Column]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(c.name, c.type, c.description) for c in columns])
 
 
 def freshness(settings: Settings) -> dg.FreshnessPolicy:

@@ -43,7 +43,7 @@ def compare(settings: Settings, window: Window, begin: datetime, end: datetime) 
         silver = snapshot(settings, (ROOM_TELEMETRY.layer, ROOM_TELEMETRY.name))
         silver = silver.only(lambda file: file.may_be_between(begin, behind))
         opened.execute(f"CREATE TEMP VIEW messages AS {silver.select()}")
-        row = opened.execute(_COMPARED.format(recomputed=_recomputed(window), table=table.full_name), [begin, end])
+        row = opened.execute(_COMPARED.format(recomputed=recomputed(window), table=table.full_name), [begin, end])
         counts = row.fetchone() or (0, 0, 0, 0)
         return Comparison(*map(int, counts))
 
@@ -61,7 +61,8 @@ def rooms_heard(settings: Settings, window: Window, since: datetime) -> list[str
         ]
 
 
-def _recomputed(window: Window) -> str:
+def recomputed(window: Window) -> str:
+    """The windows of the relation `messages`, which holds rows of silver.room_telemetry."""
     plausible = ", ".join(f"{_plausible(field)} AS {field}" for field in contract.ROOM_FIELDS)
     figures = ", ".join(f"{expression} AS {name}" for name, expression in FIGURES.items())
     step, size = window.step_seconds * 1_000_000, window.size_seconds * 1_000_000

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from edge_assets.defs.groups import GROUPS
 from edge_assets.settings import Settings, SimulatorSettings
 from edge_assets_tests.e2e.test_supervisor import Platform
 from edge_assets_tests.faults.platform_under_test import until
@@ -66,20 +67,7 @@ def test_the_pages_show_what_flows(platform: Platform, chromium: str, tmp_path: 
     assert _status(dagster, backfill) == "COMPLETED_SUCCESS"
     page = _Pages(chromium, dagster, tmp_path)
     lineage = page.text("lineage", "/asset-groups")
-    groups = (
-        "devices",
-        "broker",
-        "log",
-        "bronze",
-        "silver",
-        "dimensions",
-        "gold",
-        "rollups",
-        "views",
-        "lake",
-        "repairs",
-    )
-    assert all(group in lineage for group in groups)
+    assert all(group in lineage for group in GROUPS)
     asset = page.text("asset", "/assets/silver/readings?view=overview")
     assert "one measurement of one device at one time" in asset.lower()
     assert all(name in asset for name in ("event_time", "unit of value", "stream_writer"))

@@ -18,7 +18,7 @@ from edge_assets_tests.lake_tables import AT
 def test_it_comes_from_the_minutes_and_says_what_it_is(settings: Settings) -> None:
     (spec,) = anomaly_asset(settings).specs
     assert [dep.asset_key.to_user_string() for dep in spec.deps] == ["rollups/readings_1m"]
-    assert spec.group_name == "gold" and spec.description and spec.kinds and spec.freshness_policy and spec.owners
+    assert spec.group_name == "7_gold" and spec.description and spec.kinds and spec.freshness_policy and spec.owners
     columns = spec.metadata["dagster/column_schema"].columns
     assert [(c.name, c.type, c.description) for c in columns] == [
         (c.name, c.type, c.description) for c in ANOMALIES.columns

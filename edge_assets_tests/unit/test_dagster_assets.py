@@ -15,22 +15,22 @@ from edge_assets.settings import Settings, load_settings
 from edge_assets.tables import TABLES
 
 LINEAGE = """
-devices  devices/zigbee2mqtt
-devices  devices/pico
-devices  devices/building
-alerts   alerts/events         <- devices/building, devices/pico, devices/zigbee2mqtt
-broker   broker/mqtt           <- alerts/events, devices/building, devices/pico, devices/zigbee2mqtt
-log      log/sensor-events     <- broker/mqtt
-log      log/telemetry         <- broker/mqtt
-log      log/alerts            <- broker/mqtt
-log      log/dead-letters      <- broker/mqtt
-bronze   bronze/events         <- log/alerts, log/dead-letters, log/sensor-events, log/telemetry
-bronze   bronze/dead_letters   <- log/alerts, log/dead-letters, log/sensor-events, log/telemetry
-silver   silver/readings       <- bronze/events, silver/devices
-silver   silver/room_telemetry <- bronze/events
-silver   silver/device_states  <- bronze/events, silver/devices
-silver   silver/alerts         <- bronze/events
-silver   silver/devices        <- bronze/events
+1_sources devices/zigbee2mqtt
+1_sources devices/pico
+1_sources devices/building
+1_sources alerts/events         <- devices/building, devices/pico, devices/zigbee2mqtt
+2_broker  broker/mqtt           <- alerts/events, devices/building, devices/pico, devices/zigbee2mqtt
+3_log     log/sensor-events     <- broker/mqtt
+3_log     log/telemetry         <- broker/mqtt
+3_log     log/alerts            <- broker/mqtt
+3_log     log/dead-letters      <- broker/mqtt
+4_bronze  bronze/events         <- log/alerts, log/dead-letters, log/sensor-events, log/telemetry
+4_bronze  bronze/dead_letters   <- log/alerts, log/dead-letters, log/sensor-events, log/telemetry
+5_silver  silver/readings       <- bronze/events, silver/devices
+5_silver  silver/room_telemetry <- bronze/events
+5_silver  silver/device_states  <- bronze/events, silver/devices
+5_silver  silver/alerts         <- bronze/events
+5_silver  silver/devices        <- bronze/events
 """
 
 
@@ -62,7 +62,7 @@ def picture(specs: list[dg.AssetSpec]) -> str:
     for spec in specs:
         sources = ", ".join(sorted(dep.asset_key.to_user_string() for dep in spec.deps))
         lines.append(
-            f"{spec.group_name:<8} {spec.key.to_user_string():<21} {'<- ' + sources if sources else ''}".strip()
+            f"{spec.group_name:<9} {spec.key.to_user_string():<21} {'<- ' + sources if sources else ''}".strip()
         )
     return "\n".join(lines)
 
@@ -73,9 +73,9 @@ def test_the_lineage_is_the_way_of_a_reading(simulated: Settings) -> None:
 
 def test_each_route_that_is_kept_has_its_network_and_its_topic(own: Settings) -> None:
     lines = picture(asset_specs(own)).splitlines()
-    assert "devices  devices/pico" in lines
-    assert "broker   broker/mqtt           <- alerts/events, devices/pico, devices/zigbee2mqtt" in lines
-    assert "log      log/pico              <- broker/mqtt" in lines
+    assert "1_sources devices/pico" in lines
+    assert "2_broker  broker/mqtt           <- alerts/events, devices/pico, devices/zigbee2mqtt" in lines
+    assert "3_log     log/pico              <- broker/mqtt" in lines
     assert not any("noise" in line for line in lines)
 
 

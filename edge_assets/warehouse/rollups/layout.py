@@ -27,6 +27,9 @@ from edge_assets.warehouse.rollups import times
 from edge_assets.warehouse.rollups.model import Rollup
 
 FORMAT = 2
+LOCK = "rollups"
+"""who works on the files holds the lock `run/rollups.lock`"""
+
 OPEN_FOR = timedelta(hours=1)
 """so long after its end a day is still open: what comes late mostly comes within it"""
 SETTLE = timedelta(days=2)

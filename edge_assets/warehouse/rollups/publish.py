@@ -64,7 +64,7 @@ def _fill(opened: DuckDBPyConnection, settings: Settings, state: State) -> None:
         if rollup is not DEVICE_HEALTH:
             opened.execute(f"CREATE VIEW {rollup.name} AS {rows(layout, rollup)}")
     _keep_states(opened, settings, layout)
-    opened.execute(f"CREATE VIEW {DEVICE_HEALTH.name} AS {_health(layout)}")
+    opened.execute(f"CREATE VIEW {DEVICE_HEALTH.name} AS {health(rows(layout, DEVICE_HEALTH))}")
     opened.execute(f"CREATE VIEW measurements AS {_recent(settings, state)}")
     opened.execute(
         "CREATE TABLE settings AS SELECT ?::VARCHAR AS site, ?::DOUBLE AS energy_price_per_kwh, ?::VARCHAR AS currency",
@@ -107,12 +107,8 @@ def _keep_states(opened: DuckDBPyConnection, settings: Settings, layout: Layout)
 
     A later day's reading is found in readings_1d; one of the same day in that day's minutes.
     """
-    opened.execute(f"""
-        CREATE TABLE {STATES} AS
-        SELECT 'device' AS kind, site, device_id, arg_max(device_name, received_at) AS device_name, measurement,
-            arg_max(unit, received_at) AS unit, arg_max(value, received_at) AS value,
-            arg_max(text, received_at) AS text, max(received_at) AS known_at
-        FROM ({lake.snapshot(settings, ("silver", "device_states")).select()}) GROUP BY site, device_id, measurement""")
+    told = lake.snapshot(settings, ("silver", "device_states")).select()
+    opened.execute(f"CREATE TABLE {STATES} AS {states(told)}")
     known = opened.execute(f"SELECT DISTINCT CAST(timezone('UTC', known_at) AS DATE) FROM {STATES}").fetchall()
     _forget_states(opened, "SELECT * FROM readings_1d", "said.bucket > known_at")
     for (day,) in known:
@@ -121,12 +117,22 @@ def _keep_states(opened: DuckDBPyConnection, settings: Settings, layout: Layout)
         _forget_states(opened, of_day, "said.bucket >= date_trunc('minute', known_at)")
 
 
+def states(told: str) -> str:
+    """What each device had said last, of the rows of silver.device_states."""
+    return f"""
+        SELECT 'device' AS kind, site, device_id, arg_max(device_name, received_at) AS device_name, measurement,
+            arg_max(unit, received_at) AS unit, arg_max(value, received_at) AS value,
+            arg_max(text, received_at) AS text, max(received_at) AS known_at
+        FROM ({told}) GROUP BY site, device_id, measurement"""
+
+
 def _forget_states(opened: DuckDBPyConnection, readings: str, later: str) -> None:
     same = " AND ".join(f"said.{name} = {STATES}.{name}" for name in ("kind", "site", "device_id", "measurement"))
     opened.execute(f"DELETE FROM {STATES} USING ({readings}) AS said WHERE {same} AND {later}")
 
 
-def _health(layout: Layout) -> str:
+def health(stored: str) -> str:
+    """device_health as it is asked: the rows of its file, with what depends on the time of asking."""
     silent = "(epoch_us(now()) - epoch_us(last_seen))"
     told = {
         **{name: name for name in ("kind", "site", "device_id")},  # of either side: a device may never have been heard
@@ -143,7 +149,7 @@ def _health(layout: Layout) -> str:
         )
         SELECT {", ".join(columns)}, coalesce(heard.messages, 0) AS messages_last_day,
             {silent} / 1e6 AS silent_seconds, {silent} > {patience} * 1e6 AS silent
-        FROM ({rows(layout, DEVICE_HEALTH)}) h
+        FROM ({stored}) h
         FULL JOIN (FROM {STATES} WHERE measurement = 'availability') s USING (kind, site, device_id)
         LEFT JOIN heard USING (kind, site, device_id)"""
 

@@ -30,6 +30,7 @@ from edge_assets.warehouse.rollups import changes, files, publish, times
 from edge_assets.warehouse.rollups.changes import Changed, Commit, LogGone, News
 from edge_assets.warehouse.rollups.cleaning import clean
 from edge_assets.warehouse.rollups.layout import (
+    LOCK,
     OPEN_FOR,
     Layout,
     State,
@@ -45,7 +46,6 @@ from edge_assets.warehouse.rollups.work import Work, Written
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-LOCK = "rollups"
 WAIT_SECONDS = 600.0
 """so long a run waits for another one"""
 

@@ -1,4 +1,12 @@
 -- Panel "Energy and cost": kWh of today, of 7 and of 30 UTC days with today, and what they cost, by device.
+--   device: its latest name
+--   today_kwh: energy of the UTC day so far, kWh
+--   last_7_days_kwh: energy of 7 UTC days with today, kWh
+--   last_30_days_kwh: energy of 30 UTC days with today, kWh
+--   today_cost: cost of today_kwh, in the currency
+--   last_7_days_cost: cost of last_7_days_kwh, in the currency
+--   last_30_days_cost: cost of last_30_days_kwh, in the currency
+--   currency: of the costs, from the settings
 SELECT arg_max(device_name, day) AS device,
     sum(energy_kwh) FILTER (day = today) AS today_kwh,
     sum(energy_kwh) FILTER (day > today - 7) AS last_7_days_kwh,
