@@ -152,7 +152,7 @@ def _alert_events(settings: Settings) -> dg.AssetSpec:
         f"each alert on `{ALERTS_FILTER}`. Empty is good: fresh means that the alerter listens.",
         kinds={"mqtt"},
         owners=[owner(settings)],
-        freshness_policy=QUIET,
+        freshness_policy=QUIET if settings.alerts.enabled else None,
         metadata={"MQTT topics": ALERTS_FILTER, "written by": "alerter"},
     )
 
