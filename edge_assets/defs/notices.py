@@ -45,12 +45,14 @@ LEVELS = {
 
 
 def notice_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Looks, keeps what is news, and has it handed over."""
+    """Looks, keeps what is news, and has it handed over. It rests where there is nobody to tell: a tick is a write."""
+    somebody = settings.notices.enabled and settings.alerts.notify
+    status = dg.DefaultSensorStatus
 
     @dg.sensor(
         name=SENSOR,
         minimum_interval_seconds=LOOK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status.RUNNING if somebody else status.STOPPED,
         description="Tells people, through the channels of the alerts, when an asset stands still or a check fails, "
         "and when that is over: once each, one message for a cause and all that follows from it. Launches nothing. "
         "Turned off, it tells nothing (EDGE_NOTICES__ENABLED, EDGE_NOTICES__MUTE).",
@@ -58,7 +60,7 @@ def notice_sensor(settings: Settings) -> dg.SensorDefinition:
     def tell(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         assert context.repository_def
         now = time.time()
-        if not settings.notices.enabled or not settings.alerts.notify:
+        if not somebody:
             why = (
                 "no channel is set: EDGE_ALERTS__NOTIFY" if settings.notices.enabled else "EDGE_NOTICES__ENABLED=false"
             )
@@ -145,7 +147,10 @@ def _verdict(instance: dg.DagsterInstance, record: AssetCheckExecutionRecord) ->
 def _standing_still(node: BaseAssetNode, moved_at: float | None, now: float) -> str:
     since = f"nothing new for {durations.words(int((now - moved_at) * 1e6))}" if moved_at else "nothing new"
     writer = node.metadata.get("written by")
-    step = f"; it is written by {writer}: what does that say?" if writer else "; what does its last run say?"
+    if writer:
+        step = f"; it is written by {writer}: does that run, and what does it say?"
+    else:
+        step = "; what does its last run say?" if node.is_executable else "; `edge status` says what runs"
     policy = node.freshness_policy
     if isinstance(policy, TimeWindowFreshnessPolicy):
         limit = durations.words(int(policy.fail_window.to_timedelta().total_seconds() * 1e6))

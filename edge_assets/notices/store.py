@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -144,7 +144,9 @@ def _opened(settings: Settings) -> Iterator[sqlite3.Connection]:
             opened.executescript(_SCHEMA)
             yield opened
     except (OSError, sqlite3.Error) as error:
-        raise AlertError(f"using {file}: {error}; is the disk full, or the file damaged?") from error
+        raise AlertError(
+            f"using {file}: {error}; is the disk full? A file that is damaged may be moved away"
+        ) from error
 
 
 @contextmanager
@@ -156,10 +158,3 @@ def _transaction(opened: sqlite3.Connection) -> Iterator[None]:
     finally:
         if opened.in_transaction:
             opened.execute("ROLLBACK")
-
-
-def told(settings: Settings) -> Sequence[tuple[str, Message]]:
-    """All messages that are kept, by channel, the oldest first."""
-    with _opened(settings) as opened:
-        rows = opened.execute("SELECT channel, title, body, kind FROM parcels ORDER BY id").fetchall()
-        return [(row[0], Message(*row[1:])) for row in rows]
