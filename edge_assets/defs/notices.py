@@ -124,7 +124,7 @@ def seen(instance: dg.DagsterInstance, graph: BaseAssetGraph[Any], settings: Set
             words,
             moved.get(about),
             stops=stops is not None,
-            follows=verdict is not Level.FAILED,
+            follows=False,
             patience_seconds=CHECK_PATIENCE_SECONDS,
             muted=_muted(settings, name),
         )

@@ -6,8 +6,8 @@ A thing is an asset's freshness or one check. The rules:
 - What fails is told once, once more where a warning becomes a failure, and once when it is over.
 - **Causes.** Where an asset stands still, what is below it in the lineage and has not moved since either, follows from
   it: it is counted in the message about its root and tells nothing of its own. An asset that has moved on after the one
-  above stopped does not follow. Where something above is merely late, what is below waits for the verdict. A check that
-  fails as an error says that data is lost or wrong, which nothing above excuses.
+  above stopped does not follow. Where something above is merely late, what is below waits for the verdict. A check
+  speaks of something else than of standing still, which nothing above excuses: it is told in any case.
 - When the root is over, what followed has as long as its own limit to be over, too; what is not by then is told.
 - **Pauses.** After a time without looks (the platform was down) everything has as long as its own limit, too: what was
   not looked after is stale, which is no news.
@@ -54,7 +54,7 @@ class Thing:
     stops: bool = False
     """while it has failed, or is late, nothing new reaches the asset"""
     follows: bool = True
-    """it can be nothing but the consequence of an asset above that stands still"""
+    """it may be nothing but the consequence of an asset above that stands still"""
     patience_seconds: float = 1200.0
     """how long it may take to be well again after a pause, or after its cause is over"""
     muted: bool = False

@@ -42,20 +42,20 @@ def _headline(failed: Sequence[News], warned: Sequence[News], over: Sequence[New
 
 
 def _failed(news: News) -> str:
-    return f"failed: {news.thing.name}: {news.thing.words}{_below(news.below, ' below it follow')}"
+    return f"failed: {news.thing.name}: {news.thing.words}{_below(news.below, 'below it follow')}"
 
 
 def _warned(news: News) -> str:
-    return f"warning: {news.thing.name}: {news.thing.words}{_below(news.below, ' below it follow')}"
+    return f"warning: {news.thing.name}: {news.thing.words}{_below(news.below, 'below it follow')}"
 
 
 def _over(news: News) -> str:
     lasted = durations.words(int(news.lasted_seconds * 1e6))
-    return f"recovered: {news.thing.name}, after {lasted}{_below(news.below, ' had followed')}"
+    return f"recovered: {news.thing.name}, after {lasted}{_below(news.below, 'below it had followed')}"
 
 
 def _below(names: Sequence[str], verb: str) -> str:
     if not names:
         return ""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f". {len(names)}{verb}: {', '.join(names[:NAMED])}{more}"
+    return f"; {verb} {len(names)}: {', '.join(names[:NAMED])}{more}"

@@ -97,7 +97,7 @@ def test_a_failure_is_told_once_and_its_end_once_with_the_alerter_off(
     ((title, body),) = webhook.told
     assert title == f"{settings.site}: failed: 2 things"
     assert "failed: broker/mqtt: nothing new for " in body and " are allowed; `edge status` says" in body
-    assert "3 below it follow: log/sensor-events, bronze/events, silver/readings" in body
+    assert "; below it follow 3: log/sensor-events, bronze/events, silver/readings" in body
     assert "failed: bronze/events:complete: 3 gaps" in body
 
     fresh(instance, FreshnessState.PASS, *WAY)
