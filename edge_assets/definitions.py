@@ -17,6 +17,7 @@ from edge_assets.defs import (
     gold,
     housekeeping,
     lake_care,
+    notices,
     reprocessing,
     rollups,
     screens,
@@ -59,7 +60,10 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *(verify_job, gold_job, rollup_job, compare_job, reprocessing.reprocess_job(), housekeeping.housekeeping),
             *(job for job, _ in care),
         ],
-        sensors=[*sensors.keep_alive_sensors(pairs, settings), checks.check_sensor(settings)],
+        sensors=[
+            *sensors.keep_alive_sensors(pairs, settings),
+            *(checks.check_sensor(settings), notices.notice_sensor(settings)),
+        ],
         schedules=[
             *(verify_schedule, gold_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily),
             *(schedule for _, schedule in care),

@@ -446,6 +446,22 @@ class AlertSettings(Section):
     )
 
 
+class NoticeSettings(Section):
+    """What people are told of the platform itself: assets that stand still, checks that fail."""
+
+    enabled: bool = Field(
+        default=True, description="tell people when an asset stands still or a check fails, and when that is over"
+    )
+    channels: tuple[str, ...] | None = Field(
+        default=None, description="names of channels of `EDGE_ALERTS__NOTIFY` that are told; unset: all of them"
+    )
+    mute: tuple[str, ...] = Field(
+        default=(),
+        description="what is not told, by patterns: `silver/readings` is an asset's freshness, "
+        "`silver/readings:plausible` a check, `*:backed_up` that check of any asset, `rollups/*` all of the rollups",
+    )
+
+
 class LiveSettings(Section):
     enabled: bool = Field(default=True, description="serve the live page, the API and the metrics")
     host: str = Field(default="127.0.0.1", description="where page and API listen; they ask nobody for a password")
@@ -535,6 +551,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     anomalies: AnomalySettings = AnomalySettings()
     alerts: AlertSettings = AlertSettings()
+    notices: NoticeSettings = NoticeSettings()
     live: LiveSettings = LiveSettings()
     metrics: MetricsSettings = MetricsSettings()
     clock: ClockSettings = ClockSettings()

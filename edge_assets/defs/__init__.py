@@ -14,7 +14,8 @@ sensors       the keep-alive sensors, around
 keep_alive    what was seen → what to do
 schedules     bounded work at its times: one run at a time, one for all the times that were missed
 reporting     what the services have added, as materializations without runs
-checks        asset checks
+checks        asset checks; samples, judges: what the cheap ones look at, and what they say of it
+notices       who is told of freshness and checks
 shutdown      how the services are ended
 housekeeping  keeping Dagster's own storage small
 storage       keeping its files open, so that looking writes nothing

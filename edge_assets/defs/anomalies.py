@@ -12,7 +12,9 @@ import dagster as dg
 
 from edge_assets.defs import addresses, groups
 from edge_assets.defs.assets import owner, table_key
+from edge_assets.defs.checks import result
 from edge_assets.defs.columns import SCHEMA, column_schema
+from edge_assets.defs.judges import Verdict
 from edge_assets.defs.rollups import freshness, rollup_key
 from edge_assets.defs.words import rollups_job, rollups_stale, told
 from edge_assets.settings import Settings
@@ -29,9 +31,13 @@ WORDS = """What is unusual: a minute, an hour or a day of a measurement that is 
 configure. An event is one row. Empty is good: fresh means that the closed minutes have been looked at. Devices that
 are silent, and values that are stuck, are no business of it."""
 
+LOOK = f'edge sql "from {ANOMALIES.full_name} where window_end >= now() - interval 1 day order by window_start desc"'
+
 CHECKS = {
-    "few_alarm": "Few of the series alarm in one day: else something happened to the whole place, or to the data.",
-    "told_once": "No event is there twice: a series' next anomaly comes after a quiet day.",
+    "few_alarm": "Few of the series alarm in one day. Else something happened to the whole place, or to the data: see "
+    "which with the query in the metadata.",
+    "told_once": "No event is there twice: a series' next anomaly comes after a quiet day. Else another process has "
+    "written to the table, or two homes to one lake.",
 }
 
 
@@ -93,6 +99,4 @@ def _metadata(outcome: "Outcome") -> dict[str, Any]:
 
 def _result(name: str, one: "Judgement") -> dg.AssetCheckResult:
     severity = dg.AssetCheckSeverity.ERROR if name == "told_once" else dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(
-        passed=one.passed, check_name=name, description=one.words, metadata=one.figures, severity=severity
-    )
+    return result(Verdict(one.passed, one.words, one.figures, severity, look=LOOK), name=name)

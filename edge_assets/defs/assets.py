@@ -170,7 +170,7 @@ def _alert_events(settings: Settings) -> dg.AssetSpec:
         ),
         kinds={"mqtt"},
         owners=[owner(settings)],
-        freshness_policy=QUIET,
+        freshness_policy=QUIET if settings.alerts.enabled else None,
         metadata={
             addresses.URI: addresses.mqtt(settings, ALERTS_FILTER),
             "MQTT topics": ALERTS_FILTER,

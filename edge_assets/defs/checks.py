@@ -2,45 +2,49 @@
 
 | check | asset | looks at | when |
 |---|---|---|---|
-| `complete` | bronze.events | the tables against the log (`edge verify`) | every 6 hours, by a job: it needs DuckDB |
+| `complete`, `no_repeats` | bronze.events | the tables against the log (`edge verify`) | every 6 hours, by a job |
+| `clocks_agree` | silver.readings | devices' times against ours | with them |
 | `nothing_expired` | bronze.events | what the stream writer found expired | every 10 minutes, without a run |
-| `disk_space` | bronze.events | the disks of home and lake | every 10 minutes, without a run |
+| `disk_space` | bronze.events | the disks of home and lake, and how long they last | every 10 minutes, without a run |
+| `backed_up` | bronze.events | when the last backup ended | every 10 minutes, without a run |
 | `few_dead_letters` | bronze.dead_letters | the stream writer's counters | every 10 minutes, without a run |
 | `nothing_dropped` | broker/mqtt | the bridge's counters | every 10 minutes, without a run |
+| `clock_set` | broker/mqtt | whether the bridge believes this machine's clock | every 10 minutes, without a run |
 | `caught_up` | silver.readings | how far the stream writer is behind the log | every 10 minutes, without a run |
 | `plausible` | silver.readings | the stream writer's counters | every 10 minutes, without a run |
-| `few_files`, `short_log` | each table | its files and its log (`edge_assets.defs.lake_care`) | each hour, by a job |
 | `fields_known` | silver.room_telemetry | the stream writer's counters | every 10 minutes, without a run |
+| `few_files`, `short_log`, `columns_as_told` | each table | its files, log, columns (`lake_care`) | hourly, by a job |
+| `equals_silver`, `rooms_described` | gold's windows | a recompute (`gold`) | every 3 hours, by a job |
+| `equal_to_silver` | readings_1m | a recompute (`rollups`) | every 6 hours, by a job |
+| `devices_speak` | device_health | each device's silence (`rollups`) | with the rollups, every 10 minutes |
+| `few_alarm`, `told_once` | gold.anomalies | the table (`anomalies`) | with the rollups |
 
-The cheap ones only compare two small status files (`edge_assets.service`) with what they said before, which is kept
-in `EDGE_HOME/run/check_samples.json`. A person can execute each check from its page at any time. Freshness is no
-check: each asset has its own policy.
+Modules without a path are in `edge_assets.defs`. The cheap checks only compare small status files
+(`edge_assets.service`) with what they said before: `samples` takes and remembers, `judges` says what it means. A person
+can execute each check from its page at any time. Freshness is no check: each asset has its own policy. Who is told of
+either: `notices`.
 
 Dagster shows a verdict only until the asset's next materialization, which here comes after minutes: a failure would
 vanish unread. So each report of an asset carries the latest verdicts on it forward (`carry_forward`), with the time
 of the look that they come from.
 """
 
-from __future__ import annotations
-
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from edge_assets.defs import judges
 from edge_assets.defs.assets import BROKER, table_key
+from edge_assets.defs.judges import Verdict, metadata
+from edge_assets.defs.samples import Sample, remember, samples_until_now
 from edge_assets.defs.schedules import regularly
-from edge_assets.platform import disk
-from edge_assets.service import read_status, write_json
 from edge_assets.settings import Settings
-from edge_assets.stream.losses import NEXT_STEP
 from edge_assets.tables import BRONZE_EVENTS, DEAD_LETTERS, READINGS, ROOM_TELEMETRY, TABLES
+
+if TYPE_CHECKING:
+    from edge_assets.warehouse.verify import Report
 
 EVENTS_KEY = table_key(BRONZE_EVENTS.full_name)
 READINGS_KEY = table_key(READINGS.full_name)
@@ -48,312 +52,207 @@ DEAD_LETTERS_KEY = table_key(DEAD_LETTERS.full_name)
 ROOMS_KEY = table_key(ROOM_TELEMETRY.full_name)
 
 LOOK_SECONDS = 600
-WINDOW_SECONDS = 3600.0
-"""the share of dead letters is taken over this time"""
-
-DEAD_LETTER_SHARE = 0.01
-DEAD_LETTER_COUNT = 10
-"""fewer than these are looked at by a person some day; no alarm"""
-
-LAG_RECORDS = 100_000
-"""a batch at its largest"""
-
-SILENT_SECONDS = 300.0
-
-IMPLAUSIBLE_SHARE = 0.05
-IMPLAUSIBLE_COUNT = 10
-
 LOOKED_AT = "looked at"
 
-LOW_SPACE = 5
-"""with less than so many times the stream writer's reserve free, somebody should make room"""
-
-DROP_SECONDS = 24 * 3600.0
-"""a drop stays visible for this time: it is a loss, and nothing mends it"""
-
-
-NEW_SECONDS = 24 * 3600.0
-"""a column is called new for this time"""
-
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The counters at one time (seconds since 1970). They start at 0 with their service."""
+class Cheap:
+    """A check of samples alone."""
 
-    at: float
-    records: int = 0
-    dead_letters: int = 0
-    dropped: int = 0
-    readings: int = 0
-    implausible: int = 0
-    lag: int = 0
-    """records of the log that the tables do not hold yet"""
-    read_at: float | None = None
-    """when the stream writer last looked at the log; None: not since the platform's start"""
-    lost: int = 0
-    """records that expired before they were read, since the lake began"""
-    lost_at: float | None = None
-    """when the newest of them were found"""
-    lost_ranges: tuple[str, ...] = ()
-    """the newest of them, in words"""
-    free_mb: int = 0
-    """of the fuller one of the disks of home and lake"""
-    reserve_mb: int = 0
-    """below it the stream writer stops"""
-    beyond: int = 0
-    """fields of rooms for which there is no column"""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """columns that rooms have brought → when, ISO 8601"""
+    name: str
+    asset: dg.AssetKey
+    description: str
+    """what holds, and what to do where it does not"""
+    judge: Callable[[Sequence[Sample]], Verdict]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a check says: whether it passes, why, and its figures."""
-
-    passed: bool
-    words: str
-    figures: Mapping[str, Any]
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
-
-
-def take_sample(settings: Settings, now: float | None = None) -> Sample:
-    """The counters as the services' status files have them."""
-    stream = read_status(settings, "stream_writer")
-    tables, written, progress, lost = (stream.get(name) or {} for name in ("tables", "written", "progress", "lost"))
-    return Sample(
-        time.time() if now is None else now,
-        records=int((tables.get(BRONZE_EVENTS.full_name) or {}).get("rows") or 0),
-        dead_letters=int((tables.get(DEAD_LETTERS.full_name) or {}).get("rows") or 0),
-        dropped=int(read_status(settings, "bridge").get("dropped_by_broker") or 0),
-        readings=int(written.get("readings") or 0),
-        implausible=int(written.get("implausible") or 0),
-        lag=int(progress.get("lag") or 0),
-        read_at=datetime.fromisoformat(progress["at"]).timestamp() if progress.get("at") else None,
-        lost=int(lost.get("records") or 0),
-        lost_at=lost.get("found_at"),
-        lost_ranges=tuple(lost.get("ranges") or ()),
-        free_mb=min(space.free_mb for space in disk.spaces(settings)),
-        reserve_mb=settings.stream.min_free_mb,
-        beyond=int(written.get("beyond") or 0),
-        columns={name: about["since"] for name, about in more_columns(tables).items()},
-    )
-
-
-def more_columns(tables: Mapping[str, Any]) -> Mapping[str, Mapping[str, str]]:
-    """The columns that rooms have brought, as the stream writer's status has them: name → type, description, since."""
-    return (tables.get(ROOM_TELEMETRY.full_name) or {}).get("more_columns") or {}
-
-
-def new_columns(columns: Mapping[str, str], now: float) -> list[str]:
-    """Of columns and the times since when they are there those of the last day, newest last."""
-    times = {name: datetime.fromisoformat(since).timestamp() for name, since in columns.items() if since}
-    return sorted((name for name, at in times.items() if at > now - NEW_SECONDS), key=lambda name: (times[name], name))
-
-
-def samples_path(settings: Settings) -> Path:
-    return settings.home / "run" / "check_samples.json"
-
-
-def samples_until_now(settings: Settings) -> list[Sample]:
-    """What is remembered of the last day, with the last look before it, and a look now."""
-    try:
-        remembered = [Sample(**s) for s in json.loads(samples_path(settings).read_text())["samples"]]
-    except (OSError, ValueError, TypeError, KeyError):
-        remembered = []
-    samples = [*remembered, take_sample(settings)]
-    older = sum(1 for sample in samples if sample.at < samples[-1].at - DROP_SECONDS)
-    return samples[max(older - 1, 0) :]
-
-
-def judge_dead_letters(samples: Sequence[Sample]) -> Verdict:
-    """Few of the window's records may be dead letters. `samples` in order of time, at least one."""
-    dead, records, share = _share(samples, lambda s: s.dead_letters, lambda s: s.records)
-    passed = dead < DEAD_LETTER_COUNT or share <= DEAD_LETTER_SHARE
-    words = f"{dead:,} of {records:,} records {_over(samples, 'in the last hour')} could not be read"
-    if not passed:
-        words += "; `edge sql` on bronze.dead_letters says why, `edge redrive` puts them through once mended"
-    return Verdict(passed, words, {"dead letters": dead, "records": records, "share": share})
-
-
-def judge_drops(samples: Sequence[Sample]) -> Verdict:
-    """The broker may drop nothing that was queued for the bridge. `samples` in order of time, at least one."""
-    dropped = _growth(samples, samples[-1].at - DROP_SECONDS, lambda s: s.dropped)
-    words = f"the broker dropped {dropped:,} messages {_over(samples, 'in the last day')}"
-    if dropped:
-        words += ": its queue for the bridge was full (EDGE_MQTT__QUEUE_MAX_MESSAGES, EDGE_MQTT__QUEUE_MAX_BYTES)"
-    return Verdict(not dropped, words, {"messages dropped": dropped}, dg.AssetCheckSeverity.ERROR)
-
-
-def judge_expired(samples: Sequence[Sample]) -> Verdict:
-    """Nothing may have expired in the log before it was read, in the last day. At least one sample."""
-    now = samples[-1]
-    recent = now.lost_at is not None and now.at - now.lost_at < DROP_SECONDS
-    words = f"{now.lost:,} records have expired in the log before they were read, since the tables began"
-    if recent:
-        words += f"; the newest: {'; '.join(now.lost_ranges)}. {NEXT_STEP[0].upper()}{NEXT_STEP[1:]}"
-    return Verdict(not recent, words, {"records expired": now.lost}, dg.AssetCheckSeverity.ERROR)
-
-
-def judge_disk(samples: Sequence[Sample]) -> Verdict:
-    """More is free than the stream writer needs to go on, by far. At least one sample."""
-    now = samples[-1]
-    figures = {"MB free": now.free_mb, "reserve, MB": now.reserve_mb}
-    words = f"{now.free_mb:,} MB are free"
-    step = "make room: delete what is not the platform's, or lower EDGE_KAFKA__RETENTION_HOURS"
-    if now.free_mb < now.reserve_mb * disk.RESUME:
-        words += f"; below {now.reserve_mb} MB (EDGE_STREAM__MIN_FREE_MB) the stream writer stops: {step}"
-        return Verdict(False, words, figures, dg.AssetCheckSeverity.ERROR)
-    if now.free_mb < now.reserve_mb * LOW_SPACE:
-        return Verdict(False, f"{words}: {step}", figures)
-    return Verdict(True, words, figures)
-
-
-def judge_lag(samples: Sequence[Sample]) -> Verdict:
-    """The stream writer looks at the log again and again, and is less than a full batch behind. At least one sample."""
-    now = samples[-1]
-    figures = {"records behind": now.lag}
-    if now.read_at is None:
-        return Verdict(True, "the stream writer has not read from the log yet", figures)
-    silent = now.at - now.read_at
-    if silent > SILENT_SECONDS:
-        words = (
-            f"the stream writer has not looked at the log for {silent / 60:,.0f} minutes; is its sensor switched on, "
-            "and what does its run say?"
-        )
-        return Verdict(False, words, figures, dg.AssetCheckSeverity.ERROR)
-    if now.lag > LAG_RECORDS:
-        words = f"{now.lag:,} records of the log are not in the tables yet: more comes in than this machine writes, or "
-        return Verdict(False, words + "it was away and catches up", figures)
-    return Verdict(True, f"{now.lag:,} records of the log are not in the tables yet", figures)
-
-
-_IMPLAUSIBLE = (
-    "select device_name, measurement, min(value), max(value), count(*) from silver.readings "
-    "where quality like '%implausible%' and date >= current_date - 1 group by all"
-)
-
-
-def judge_plausible(samples: Sequence[Sample]) -> Verdict:
-    """Few of the window's readings may lie beyond what their unit allows. `samples` in order of time, at least one."""
-    odd, readings, share = _share(samples, lambda s: s.implausible, lambda s: s.readings)
-    passed = odd < IMPLAUSIBLE_COUNT or share <= IMPLAUSIBLE_SHARE
-    words = f"{odd:,} of {readings:,} readings {_over(samples, 'in the last hour')} are beyond what their unit allows"
-    if not passed:
-        words += f'; which: edge sql "{_IMPLAUSIBLE}"'
-    return Verdict(passed, words, {"implausible": odd, "readings": readings, "share": share})
-
-
-def judge_fields(samples: Sequence[Sample]) -> Verdict:
-    """The last hour's fields of rooms have columns; and which columns are new. `samples` in order of time."""
-    now = samples[-1]
-    refused = _growth(samples, now.at - WINDOW_SECONDS, lambda s: s.beyond)
-    new = new_columns(now.columns, now.at)
-    words = f"new in the last day: {', '.join(new)}" if new else "no new columns in the last day"
-    if refused:
-        words = (
-            f"{refused:,} values of rooms' messages {_over(samples, 'in the last hour')} have no column and are in "
-            "bronze.events alone: their names cannot be a column's, or there are as many as "
-            f"EDGE_STREAM__MAX_ROOM_FIELDS allows; {words}"
-        )
-    return Verdict(not refused, words, {"refused": refused, "new columns": len(new), "columns": len(now.columns)})
-
-
-def _share(
-    samples: Sequence[Sample], part: Callable[[Sample], int], whole: Callable[[Sample], int]
-) -> tuple[int, int, float]:
-    """By how much two counters grew within the window, and the ratio."""
-    since = samples[-1].at - WINDOW_SECONDS
-    some, all_ = _growth(samples, since, part), _growth(samples, since, whole)
-    return some, all_, some / all_ if all_ else 0.0
-
-
-def _growth(samples: Sequence[Sample], since: float, counter: Callable[[Sample], int]) -> int:
-    """By how much a counter grew in the looks since then. A first look counts from 0; a fall is a new start."""
-    if len(samples) == 1:
-        return counter(samples[0])
-    steps = [(counter(a), counter(b)) for a, b in pairwise(samples) if b.at >= since]
-    return sum(after - before if after >= before else after for before, after in steps)
-
-
-def _over(samples: Sequence[Sample], window: str) -> str:
-    return "so far" if len(samples) == 1 else window
-
-
-CHEAP: tuple[tuple[str, dg.AssetKey, str, Callable[[Sequence[Sample]], Verdict]], ...] = (
-    (
+CHEAP: tuple[Cheap, ...] = (
+    Cheap(
         "few_dead_letters",
         DEAD_LETTERS_KEY,
-        f"At most {DEAD_LETTER_SHARE:.0%} of an hour's records are dead letters.",
-        judge_dead_letters,
+        f"At most {judges.DEAD_LETTER_SHARE:.0%} of an hour's records are dead letters. Else: see which and why with "
+        "the query in the metadata, mend what sends them or update the platform, then `edge redrive`.",
+        judges.judge_dead_letters,
     ),
-    ("nothing_dropped", BROKER, "The MQTT broker dropped nothing that was queued for the bridge.", judge_drops),
-    ("nothing_expired", EVENTS_KEY, "No record expired in the log before it was read, in the last day.", judge_expired),
-    ("disk_space", EVENTS_KEY, "There is room on the disks of home and lake.", judge_disk),
-    ("caught_up", READINGS_KEY, "The stream writer reads the log, and is less than a full batch behind.", judge_lag),
-    (
+    Cheap(
+        "nothing_dropped",
+        BROKER,
+        "The MQTT broker dropped nothing that was queued for the bridge. Else messages are lost: find out why bridge "
+        "or Kafka was away for so long, or let the broker queue more (EDGE_MQTT__QUEUE_MAX_MESSAGES).",
+        judges.judge_drops,
+    ),
+    Cheap(
+        "clock_set",
+        BROKER,
+        "This machine's clock is set. Else: let a time service run (systemd-timesyncd, chrony) and reach its servers.",
+        judges.judge_clock,
+    ),
+    Cheap(
+        "nothing_expired",
+        EVENTS_KEY,
+        "No record expired in the log before it was read, in the last day. Else records are lost: let the log keep "
+        "more (EDGE_KAFKA__RETENTION_HOURS, EDGE_KAFKA__RETENTION_BYTES), and see why the stream writer was away.",
+        judges.judge_expired,
+    ),
+    Cheap(
+        "disk_space",
+        EVENTS_KEY,
+        f"There is room on the disks of home and lake, and for {judges.FULL_DAYS:.0f} days more at today's growth. "
+        "Else: delete what is not the platform's, or keep less (EDGE_KAFKA__RETENTION_HOURS, "
+        "EDGE_RETENTION__BRONZE_DAYS).",
+        judges.judge_disk,
+    ),
+    Cheap(
+        "backed_up",
+        EVENTS_KEY,
+        f"The last backup is at most {judges.BACKUP_DAYS:.0f} days old. Else: make one with `edge backup`, to another "
+        "disk or a bucket.",
+        judges.judge_backup,
+    ),
+    Cheap(
+        "caught_up",
+        READINGS_KEY,
+        "The stream writer reads the log, and is less than a full batch behind. Else: is its sensor on, does its run "
+        "live, and what do its log lines say?",
+        judges.judge_lag,
+    ),
+    Cheap(
         "plausible",
         READINGS_KEY,
-        f"At most {IMPLAUSIBLE_SHARE:.0%} of an hour's readings are beyond what their unit allows.",
-        judge_plausible,
+        f"At most {judges.IMPLAUSIBLE_SHARE:.0%} of an hour's readings are beyond what their unit allows. Else: see "
+        "which device with the query in the metadata; a sensor is broken, or its unit is another one than it says.",
+        judges.judge_plausible,
     ),
-    ("fields_known", ROOMS_KEY, "What rooms say beyond the fields that are known has columns.", judge_fields),
+    Cheap(
+        "fields_known",
+        ROOMS_KEY,
+        "What rooms say beyond the fields that are known has columns. Else: see which with the query in the metadata, "
+        "and give them other names or allow more columns (EDGE_STREAM__MAX_ROOM_FIELDS).",
+        judges.judge_fields,
+    ),
 )
+
+STOPS: Mapping[tuple[str, str], dg.AssetKey] = {
+    ("silver/readings", "caught_up"): EVENTS_KEY,
+    ("bronze/events", "disk_space"): EVENTS_KEY,
+}
+"""checks that, where they fail as an error, say that the stream writer stands still → the first of its tables: what is
+below has the same reason"""
 
 
 def asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
-    """All checks, as a person can execute them."""
-    return [_complete(settings), *(_cheap(settings, *check) for check in CHEAP)]
+    """The checks of the way from the broker to silver, as a person can execute them."""
+    return [_verified(settings), _clocks(settings), *(_cheap(settings, check) for check in CHEAP)]
 
 
-def _cheap(
-    settings: Settings,
-    name: str,
-    asset: dg.AssetKey,
-    description: str,
-    judge: Callable[[Sequence[Sample]], Verdict],
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, description=description)
+def _cheap(settings: Settings, cheap: Cheap) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=cheap.asset, name=cheap.name, description=cheap.description)
     def check() -> dg.AssetCheckResult:
-        verdict = judge(samples_until_now(settings))
-        return dg.AssetCheckResult(
-            passed=verdict.passed,
-            description=verdict.words,
-            metadata=verdict.figures,
-            severity=verdict.severity,
-        )
+        return result(cheap.judge(samples_until_now(settings)))
 
     return check
 
 
-def _complete(settings: Settings) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=EVENTS_KEY,
-        name="complete",
-        description="Every record of the log is in the table once, none is repeated, each has its one outcome: "
-        "what `edge verify` proves.",
+def result(verdict: Verdict, asset: dg.AssetKey | None = None, name: str | None = None) -> dg.AssetCheckResult:
+    """A verdict as what a check returns."""
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        asset_key=asset,
+        check_name=name,
+        description=verdict.words,
+        metadata=metadata(verdict),
+        severity=verdict.severity,
     )
-    def check() -> dg.AssetCheckResult:
-        return _completeness(settings)
+
+
+# --- those that read tables ------------------------------------------------------------------------------------------
+
+COMPLETE, NO_REPEATS, CLOCKS_AGREE = "complete", "no_repeats", "clocks_agree"
+REPEATS = ("repeat", "reading_extra", "reading_doubled", "dead_letter_repeated", "state_doubled")
+"""kinds of problems of `edge verify` that say that something is there more than once"""
+
+_VERIFIED = {
+    COMPLETE: "Every record of the log is in the table once, none is repeated, each has its one outcome: what `edge "
+    "verify` proves. Else: the metadata says where; `edge reprocess --from-log` mends what the log still has.",
+    NO_REPEATS: "Nothing is in a table twice: no record in bronze, no measurement of a record in silver. Else: see "
+    "which with the query in the metadata; has another process written to the lake? `edge reprocess` mends silver.",
+}
+
+
+def _verified(settings: Settings) -> dg.AssetChecksDefinition:
+    specs = [dg.AssetCheckSpec(name, asset=EVENTS_KEY, description=words) for name, words in _VERIFIED.items()]
+
+    @dg.multi_asset_check(name="tables_against_log", specs=specs, can_subset=True)
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        from edge_assets.warehouse.verify import verify
+
+        report = verify(settings)
+        for name, verdict in (COMPLETE, judge_complete(report)), (NO_REPEATS, judge_repeats(report)):
+            if dg.AssetCheckKey(EVENTS_KEY, name) in context.selected_asset_check_keys:
+                yield result(verdict, EVENTS_KEY, name)
 
     return check
 
 
-def _completeness(settings: Settings) -> dg.AssetCheckResult:
-    from edge_assets.warehouse.verify import verify
-
-    report = verify(settings)
+def judge_complete(report: "Report") -> Verdict:
+    """All that `edge verify` proves."""
     figures = {k: v for k, v in report.as_dict().items() if isinstance(v, int) and not isinstance(v, bool)}
     *_, verdict = report.render().splitlines()
-    return dg.AssetCheckResult(
-        passed=report.holds,
-        # Kafka that is away leaves the proof undone, which is less than a proof that fails; and what has expired stays
-        # missing for ever, and must not hide what comes after it.
-        severity=(
-            dg.AssetCheckSeverity.WARN if report.partial or report.expired_alone else dg.AssetCheckSeverity.ERROR
-        ),
-        description="\n".join([verdict, *map(str, report.problems)]),
-        metadata=figures,
+    # Kafka that is away leaves the proof undone, which is less than a proof that fails; and what has expired stays
+    # missing for ever, and must not hide what comes after it.
+    mild = report.partial or report.expired_alone
+    severity = dg.AssetCheckSeverity.WARN if mild else dg.AssetCheckSeverity.ERROR
+    words = "\n".join([verdict, *map(str, report.problems)])
+    return Verdict(report.holds, words, figures, severity, _problems(report), "edge verify")
+
+
+def judge_repeats(report: "Report") -> Verdict:
+    """What of it is about rows that are there more than once."""
+    problems = _problems(report, REPEATS)
+    count = sum(row["count"] for row in problems)
+    words = f"{count:,} things are there more than once" if problems else "nothing is there more than once"
+    return Verdict(not problems, words, {"repeats": count}, dg.AssetCheckSeverity.ERROR, problems, "edge verify")
+
+
+def _problems(report: "Report", kinds: Sequence[str] = ()) -> list[dict[str, Any]]:
+    found = (problem for problem in report.as_dict()["problems"] if not kinds or problem["kind"] in kinds)
+    return [
+        {"kind": one["kind"], "count": one["count"], "says": one["says"], "query": one["query"] or ""} for one in found
+    ]
+
+
+def _clocks(settings: Settings) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=READINGS_KEY,
+        name=CLOCKS_AGREE,
+        description="Devices that say when they measured have a clock that agrees with this machine's. Else: set the "
+        "clock of the devices in the metadata, or of this machine; until then the received time counts, and the "
+        "quality says so. A recording that was replayed looks the same for a day.",
     )
+    def check() -> dg.AssetCheckResult:
+        from edge_assets.warehouse import clocks
+
+        found = clocks.look(settings)
+        wrong = [clock for clock in found if clock.problem]
+        words = f"the clocks of {len(found):,} devices and rooms agree with ours"
+        if wrong:
+            named = ", ".join(f"{clock.device} ({clock.problem})" for clock in wrong[:5])
+            words = f"of {len(found):,} devices and rooms {len(wrong):,} disagree with our clock: {named}"
+        rows = [
+            {
+                "device": clock.device,
+                "what": clock.problem,
+                "readings": clock.readings,
+                "not believed": clock.not_believed,
+                "least late, s": clock.least_late_seconds,
+                "usually late, s": clock.usually_late_seconds,
+            }
+            for clock in wrong
+        ]
+        look = f'edge sql "{" ".join(clocks.query(settings).split())}"'
+        return result(Verdict(not wrong, words, {"devices": len(found), "wrong": len(wrong)}, rows=rows, look=look))
+
+    return check
 
 
 def check_job(
@@ -370,10 +269,15 @@ def check_job(
 
 
 def complete_job() -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    check = dg.AssetCheckKey(EVENTS_KEY, "complete")
-    return check_job(
-        [check], "verify_tables", "17 */6 * * *", "Compares the tables with the log, as `edge verify` does."
-    )
+    checks = [
+        *(dg.AssetCheckKey(EVENTS_KEY, name) for name in _VERIFIED),
+        dg.AssetCheckKey(READINGS_KEY, CLOCKS_AGREE),
+    ]
+    words = "Compares the tables with the log, as `edge verify` does, and devices' clocks with ours."
+    return check_job(checks, "verify_tables", "17 */6 * * *", words)
+
+
+# --- without a run ---------------------------------------------------------------------------------------------------
 
 
 def check_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -387,33 +291,37 @@ def check_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         samples = samples_until_now(settings)
-        write_json(samples_path(settings), {"samples": [asdict(sample) for sample in samples]})
+        remember(settings, samples)
         return dg.SensorResult(
-            asset_events=[_evaluation(name, asset, judge(samples)) for name, asset, _, judge in CHEAP],
+            asset_events=[_evaluation(check, check.judge(samples)) for check in CHEAP],
             skip_reason="evaluated without a run",
         )
 
     return watch
 
 
-def _evaluation(name: str, asset: dg.AssetKey, verdict: Verdict) -> dg.AssetCheckEvaluation:
+def _evaluation(check: Cheap, verdict: Verdict) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
-        asset_key=asset,
-        check_name=name,
+        asset_key=check.asset,
+        check_name=check.name,
         passed=verdict.passed,
         description=verdict.words,
-        metadata={key: dg.MetadataValue.float(float(value)) for key, value in verdict.figures.items()},
+        metadata=metadata(verdict),
         severity=verdict.severity,
     )
 
 
-OF_TABLES = ("few_files", "short_log")
+OF_TABLES = ("few_files", "short_log", "columns_as_told")
 """of each table, by `edge_assets.defs.lake_care`"""
+
+SAID_ONCE = (*OF_TABLES, NO_REPEATS, CLOCKS_AGREE, "backed_up", "clock_set")
+"""passes of these are not carried forward: two more reports of each table each five minutes would wear out a card"""
 
 CHECKS = {
     asset: [
-        *(["complete"] if asset == EVENTS_KEY else []),
-        *(name for name, other, _, _ in CHEAP if other == asset),
+        *([COMPLETE, NO_REPEATS] if asset == EVENTS_KEY else []),
+        *([CLOCKS_AGREE] if asset == READINGS_KEY else []),
+        *(check.name for check in CHEAP if check.asset == asset),
         *(() if asset == BROKER else OF_TABLES),
     ]
     for asset in (BROKER, *(table_key(table.full_name) for table in TABLES))
@@ -424,15 +332,14 @@ CHECKS = {
 def carry_forward(instance: dg.DagsterInstance, asset: dg.AssetKey) -> list[str]:
     """Say the latest verdicts on an asset again, for its latest materialization. Returns the checks' names.
 
-    Of the checks that each table has only failures: two more reports a table each five minutes would wear out a card. A
-    check that is being executed is left out: what is said again now would hide its verdict.
+    A check that is being executed is left out: what is said again now would hide its verdict.
     """
     keys = [dg.AssetCheckKey(asset, name) for name in CHECKS.get(asset, ())]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     carried = []
     for key, record in latest.items():
         verdict = record.evaluation
-        if isinstance(verdict, dg.AssetCheckEvaluation) and not (key.name in OF_TABLES and verdict.passed):
+        if isinstance(verdict, dg.AssetCheckEvaluation) and not (key.name in SAID_ONCE and verdict.passed):
             instance.report_runless_asset_event(_again(verdict, record.create_timestamp))
             carried.append(key.name)
     return carried

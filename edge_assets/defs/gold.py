@@ -15,7 +15,8 @@ from edge_assets import rooms
 from edge_assets.decoding.patterns import ROOM
 from edge_assets.defs import addresses, columns, groups
 from edge_assets.defs.assets import OWN_NETWORK, QUIET, STEADY, owner, table_key, table_spec
-from edge_assets.defs.checks import check_job
+from edge_assets.defs.checks import check_job, result
+from edge_assets.defs.judges import Verdict
 from edge_assets.defs.words import service_stale, stream_writer, told
 from edge_assets.service import read_status
 from edge_assets.settings import Settings, Window
@@ -140,7 +141,8 @@ def _equal(settings: Settings, window: Window) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=table_key(table.full_name),
         name="equals_silver",
-        description="Half an hour of windows is what another engine computes from silver.room_telemetry.",
+        description="Half an hour of windows is what another engine computes from silver.room_telemetry. Else: `edge "
+        "reprocess` for the table, as the verdict says it, mends them.",
     )
     def check() -> dg.AssetCheckResult:
         from edge_assets.warehouse.windows import compare
@@ -158,7 +160,9 @@ def _equal(settings: Settings, window: Window) -> dg.AssetChecksDefinition:
                 f"{found.unfounded:,} have no messages; `{again}` mends them"
             )
         figures = {"windows": found.windows, "differing": found.differing, "missing": found.missing}
-        return dg.AssetCheckResult(passed=found.equal, description=words, metadata=figures)
+        within = f"window_start >= '{span[0]:%Y-%m-%d %H:%M:%S}Z' and window_start < '{span[1]:%Y-%m-%d %H:%M:%S}Z'"
+        look = f'edge sql "from {table.full_name} where {within} order by window_start, room_id"'
+        return result(Verdict(found.equal, words, figures, dg.AssetCheckSeverity.ERROR, look=look))
 
     return check
 
@@ -179,7 +183,7 @@ def _described(settings: Settings, window: Window) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=table_key(table.full_name),
         name="rooms_described",
-        description="Each room that speaks has a name, a floor and a kind (`edge rooms`).",
+        description="Each room that speaks has a name, a floor and a kind. Else: say it with `edge rooms`.",
     )
     def check() -> dg.AssetCheckResult:
         nameless = undescribed(settings, window)
@@ -189,12 +193,8 @@ def _described(settings: Settings, window: Window) -> dg.AssetChecksDefinition:
                 f"{len(nameless)} rooms are not described, so their windows have no name: {', '.join(nameless[:10])}; "
                 f"edge rooms set {nameless[0]} --name … --floor … --type …"
             )
-        return dg.AssetCheckResult(
-            passed=not nameless,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=words,
-            metadata={"rooms": len(nameless)},
-        )
+        rows = [{"room": room} for room in nameless]
+        return result(Verdict(not nameless, words, {"rooms": len(nameless)}, rows=rows, look="edge rooms list"))
 
     return check
 

@@ -6,12 +6,15 @@ themselves, so that they fail when the work is not done, whatever the reason.
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from edge_assets.defs import addresses, groups
 from edge_assets.defs.assets import owner, table_key
+from edge_assets.defs.checks import result
+from edge_assets.defs.judges import Verdict
 from edge_assets.defs.schedules import regularly
 from edge_assets.defs.words import told
 from edge_assets.settings import Settings
@@ -24,6 +27,13 @@ MAINTENANCE = dg.AssetKey(["lake", "maintenance"])
 RETENTION = dg.AssetKey(["lake", "retention"])
 FEW_FILES = "few_files"
 SHORT_LOG = "short_log"
+COLUMNS = "columns_as_told"
+
+MAINTAINED = dg.FreshnessPolicy.cron("14 */3 * * *", timedelta(hours=3))
+"""one of three hourly rounds at least: one that is missed harms nobody"""
+
+RETAINED = dg.FreshnessPolicy.cron("13 8 * * *", timedelta(hours=24))
+"""each night's round, by the morning: it may have to wait for the stream writer, and the machine may have slept"""
 
 
 def tables(settings: Settings) -> tuple[Table, ...]:
@@ -42,6 +52,7 @@ def _maintenance(settings: Settings) -> dg.AssetsDefinition:
         group_name=groups.CARE,
         kinds={"delta"},
         owners=[owner(settings)],
+        freshness_policy=MAINTAINED,
         metadata={addresses.URI: str(settings.lake_path)},
         description=told(
             "Small files are joined, replaced ones dropped, logs cut. The stream writer does it between two batches, "
@@ -69,6 +80,7 @@ def _retention(settings: Settings) -> dg.AssetsDefinition:
         group_name=groups.CARE,
         kinds={"delta"},
         owners=[owner(settings)],
+        freshness_policy=RETAINED,
         metadata={addresses.URI: str(settings.lake_path)},
         description=told(
             "What is older than EDGE_RETENTION__… says leaves the tables; what was rolled up of it stays. Rollups are "
@@ -128,11 +140,15 @@ def _turns(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def tidiness_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    """Of each table: the files of a day, and the commits since the log's last checkpoint."""
+    """Of each table: the files of a day, the commits since the log's last checkpoint, and its columns."""
     most, longest = settings.stream.most_files_a_day, settings.stream.longest_log
     words = {
-        FEW_FILES: f"No day lies in more than {most:,} files (EDGE_STREAM__MOST_FILES_A_DAY).",
-        SHORT_LOG: f"At most {longest:,} commits since the last checkpoint (EDGE_STREAM__LONGEST_LOG).",
+        FEW_FILES: f"No day lies in more than {most:,} files (EDGE_STREAM__MOST_FILES_A_DAY). Else small files are not "
+        "joined: does lake/maintenance run, and what does it say? `edge maintain` asks for it now.",
+        SHORT_LOG: f"At most {longest:,} commits since the last checkpoint (EDGE_STREAM__LONGEST_LOG). Else the stream "
+        "writer makes none: its log lines say why.",
+        COLUMNS: "The table has the columns, and types, that this version's contract gives it. Else: was it written by "
+        "another version, or by another program? `edge history` says by which commit.",
     }
     specs = [
         dg.AssetCheckSpec(name, asset=table_key(table.full_name), description=description)
@@ -149,14 +165,19 @@ def tidiness_checks(settings: Settings) -> dg.AssetChecksDefinition:
             key = table_key(table.full_name)
             if any(each.asset_key == key for each in wanted):
                 found = look(settings, (table.layer, table.name))
-                for result in (few_files(settings, found, key), short_log(settings, found, key)):
-                    if dg.AssetCheckKey(key, str(result.check_name)) in wanted:
-                        yield result
+                verdicts = {
+                    FEW_FILES: few_files(settings, found),
+                    SHORT_LOG: short_log(settings, found),
+                    COLUMNS: columns_as_told(table, found),
+                }
+                for name, verdict in verdicts.items():
+                    if dg.AssetCheckKey(key, name) in wanted:
+                        yield result(verdict, key, name)
 
     return check
 
 
-def few_files(settings: Settings, found: "Tidiness", key: dg.AssetKey) -> dg.AssetCheckResult:
+def few_files(settings: Settings, found: "Tidiness") -> Verdict:
     passed = found.most_files_a_day <= settings.stream.most_files_a_day
     words = f"{found.files:,} files, at most {found.most_files_a_day:,} of a day" + (
         f" ({found.day})" if found.day else ""
@@ -165,27 +186,31 @@ def few_files(settings: Settings, found: "Tidiness", key: dg.AssetKey) -> dg.Ass
         words += (
             "; are small files joined? See lake/maintenance, and `edge status --json` for the stream writer's own word"
         )
-    metadata = {"files": found.files, "most files a day": found.most_files_a_day, "bytes": found.bytes}
-    return _result(passed, key, FEW_FILES, words, metadata)
+    figures = {"files": found.files, "most files a day": found.most_files_a_day, "bytes": found.bytes}
+    rows = [] if passed else [{"table": found.table, "day": found.day, "files": found.most_files_a_day}]
+    return Verdict(passed, words, figures, rows=rows, look="edge maintain")
 
 
-def short_log(settings: Settings, found: "Tidiness", key: dg.AssetKey) -> dg.AssetCheckResult:
+def short_log(settings: Settings, found: "Tidiness") -> Verdict:
     passed = found.log <= settings.stream.longest_log
     words = f"{found.log:,} commits since the last checkpoint of the table's log"
     if not passed:
         words += "; the stream writer makes one every 50: what does its log file say?"
-    return _result(passed, key, SHORT_LOG, words, {"commits": found.log})
+    return Verdict(passed, words, {"commits": found.log}, look=f"edge history {found.table}")
 
 
-def _result(passed: bool, key: dg.AssetKey, name: str, words: str, metadata: dict[str, Any]) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=passed,
-        asset_key=key,
-        check_name=name,
-        description=words,
-        metadata=metadata,
-        severity=dg.AssetCheckSeverity.WARN,
-    )
+def columns_as_told(table: Table, found: "Tidiness") -> Verdict:
+    from edge_assets.warehouse.drift import drift
+
+    differ = drift(table, found.columns)
+    words = f"its {len(found.columns):,} columns are those of the contract"
+    if differ:
+        named = ", ".join(f"{one.column} (told {one.told}, found {one.found})" for one in differ[:5])
+        words = f"{len(differ):,} columns are otherwise than they are told to be: {named}"
+    rows = [{"column": one.column, "told": one.told, "found": one.found} for one in differ]
+    figures = {"columns": len(found.columns), "otherwise": len(differ)}
+    severity = dg.AssetCheckSeverity.ERROR
+    return Verdict(not differ, words, figures, severity, rows, f'edge sql "describe {found.table}"')
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -197,7 +222,7 @@ def care_jobs(settings: Settings) -> list[tuple[dg.JobDefinition, dg.ScheduleDef
         *(
             dg.AssetCheckKey(table_key(table.full_name), name)
             for table in tables(settings)
-            for name in (FEW_FILES, SHORT_LOG)
+            for name in (FEW_FILES, SHORT_LOG, COLUMNS)
         )
     )
     return [

@@ -4,8 +4,8 @@ A service's loop counts; its run looks at the counters every few seconds and rep
 advanced, and not more often than `REPORT_SECONDS`: each report writes 54 KB (measured: two databases and their
 logs), and 1.5 KB of it stay until `edge_assets.defs.housekeeping` takes them away.
 
-Assets that rightly stay as they are (dead letters, the registry of devices) are reported once per `QUIET_SECONDS`
-while the service that would write them moves: their freshness says that somebody has looked.
+Assets that rightly stay as they are (dead letters, the registry of devices, their states) are reported once per
+`QUIET_SECONDS` while the service that would write them moves: their freshness says that somebody has looked.
 
 The counters, by service (each may be missing):
 
@@ -42,12 +42,24 @@ from edge_assets.defs.assets import (
     topic_key,
     topics,
 )
-from edge_assets.defs.checks import carry_forward, more_columns, new_columns
+from edge_assets.defs.checks import carry_forward
 from edge_assets.defs.columns import SCHEMA, column_schema
 from edge_assets.defs.gold import PUBLISHED
+from edge_assets.defs.judges import new_columns
+from edge_assets.defs.samples import more_columns
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.settings import Settings
-from edge_assets.tables import ALERTS, DEAD_LETTERS, DEVICES, ROOM_TELEMETRY, SESSIONS, TABLES, Table, gold_tables
+from edge_assets.tables import (
+    ALERTS,
+    DEAD_LETTERS,
+    DEVICE_STATES,
+    DEVICES,
+    ROOM_TELEMETRY,
+    SESSIONS,
+    TABLES,
+    Table,
+    gold_tables,
+)
 
 REPORT_SECONDS = 300.0
 FIRST_REPORT_SECONDS = 60.0
@@ -181,7 +193,7 @@ def _stream_writer(counters: Mapping[str, Any], settings: Settings) -> Iterator[
         news = tables.get(table.full_name)
         if news is None:
             continue
-        quiet = table in (DEAD_LETTERS, DEVICES, ALERTS)
+        quiet = table in (DEAD_LETTERS, DEVICES, DEVICE_STATES, ALERTS)
         metadata = {
             **_plain({"table version": news.get("version")}),
             **_time(news, "last_event_at", "last event"),

@@ -16,7 +16,8 @@ import dagster as dg
 
 from edge_assets.defs import addresses, columns, groups
 from edge_assets.defs.assets import owner, table_key
-from edge_assets.defs.checks import check_job
+from edge_assets.defs.checks import check_job, result
+from edge_assets.defs.judges import Verdict
 from edge_assets.defs.schedules import Answer, regularly
 from edge_assets.defs.words import rollups_job, rollups_stale, told
 from edge_assets.errors import EdgeError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 JOB = "rollups"
 CHECK = "equal_to_silver"
+DEVICES_SPEAK = "devices_speak"
 
 STARTING = timedelta(minutes=5)
 """a run of this age works under the lock, or has ended as far as rollups go: the kernel knows better than its status"""
@@ -95,6 +97,15 @@ def rollup_assets(settings: Settings) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="bring_rollups_up_to_date",
         specs=rollup_specs(settings),
+        check_specs=[
+            dg.AssetCheckSpec(
+                DEVICES_SPEAK,
+                asset=rollup_key(DEVICE_HEALTH.name),
+                description="No device or room is silent for longer than it ever usually is. Else: look at its "
+                "battery and its radio, and whether somebody has unplugged it. One that is silent "
+                "for a month is taken for gone.",
+            )
+        ],
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -117,10 +128,47 @@ def rollup_assets(settings: Settings) -> dg.AssetsDefinition:
         now = figures(settings)
         for key in (spec.key for spec in rollup_specs(settings)):  # Dagster wants them in the order of their lineage
             if key in context.selected_asset_keys:
-                yield dg.MaterializeResult(asset_key=key, metadata=_metadata(settings, key, outcome, now))
+                judged = [
+                    result(devices_speak(settings), each.asset_key, each.name)
+                    for each in context.selected_asset_check_keys
+                    if each.asset_key == key
+                ]
+                made = _metadata(settings, key, outcome, now)
+                yield dg.MaterializeResult(asset_key=key, metadata=made, check_results=judged)
         _report_other_days(context, settings, outcome, days)
 
     return rollups
+
+
+def devices_speak(settings: Settings) -> Verdict:
+    """Who is silent beyond the longest silence that is usual for it. Raises `LakeError`."""
+    from edge_assets.warehouse import silence
+
+    devices = silence.look(settings)
+    silent = [one for one in devices if one.is_silent]
+    figures = {"devices": len(devices), "silent": len(silent)}
+    look = f'edge sql "{" ".join(silence.QUERY.split())}"'
+    if silence.nothing_comes(devices):
+        words = (
+            "nothing comes from any device: what do broker/mqtt and bronze/events say? No device is judged meanwhile"
+        )
+        return Verdict(True, words, figures, look=look)
+    words = f"none of {len(devices):,} devices and rooms is silent for longer than is usual for it"
+    if silent:
+        named = ", ".join(one.device_name for one in silent[:10])
+        words = f"of {len(devices):,} devices and rooms {len(silent):,} are silent for longer than is usual: {named}"
+    rows = [
+        {
+            "device": one.device_name,
+            "last heard": one.last_seen,
+            "silent, hours": one.silent_seconds / 3600,
+            "usually at most, hours": one.usually_at_most_seconds / 3600,
+            "its network says": {True: "available", False: "offline", None: ""}[one.available],
+            "battery, %": one.battery_percent,
+        }
+        for one in silent
+    ]
+    return Verdict(not silent, words, figures, rows=rows, look=look)
 
 
 def summary(outcome: "Outcome") -> str:
@@ -164,7 +212,9 @@ def _metadata(settings: Settings, key: dg.AssetKey, outcome: "Outcome", now: dic
 
 def rollup_job(settings: Settings, also: Sequence[dg.AssetKey] = ()) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
     """The incremental run for all, every few minutes; and for assets that are `also` made of what it brings."""
-    rollups = dg.AssetSelection.groups(groups.ROLLUPS) - dg.AssetSelection.all_asset_checks()
+    speak = dg.AssetCheckKey(rollup_key(DEVICE_HEALTH.name), DEVICES_SPEAK)
+    made = dg.AssetSelection.groups(groups.ROLLUPS) - dg.AssetSelection.all_asset_checks()
+    rollups = made | dg.AssetSelection.checks(speak)
     job = dg.define_asset_job(
         JOB,
         selection=rollups | dg.AssetSelection.assets(*also) if also else rollups,
@@ -195,7 +245,8 @@ def rollup_check(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=rollup_key(READINGS_1M.name),
         name=CHECK,
-        description="Sampled buckets of minutes, hours and days are what a recompute from silver gives.",
+        description="Sampled buckets of minutes, hours and days are what a recompute from silver gives. Else: select "
+        "the day that is named among the partitions of this asset and materialize it.",
     )
     def check() -> dg.AssetCheckResult:
         from edge_assets.warehouse.rollups.compare import compare
@@ -207,8 +258,10 @@ def rollup_check(settings: Settings) -> dg.AssetChecksDefinition:
                 f"{found.differing:,} of {found.buckets:,} sampled buckets differ from silver, one is {found.example}; "
                 "select its day in this asset's partitions and materialize it"
             )
-        metadata = {"buckets": found.buckets, "differing": found.differing}
-        return dg.AssetCheckResult(passed=found.holds, description=words, metadata=metadata)
+        figures = {"buckets": found.buckets, "differing": found.differing}
+        rows = [{"differs": found.example}] if found.example else []
+        look = f'edge sql "from {READINGS_1M.name} order by bucket desc limit 100"'
+        return result(Verdict(found.holds, words, figures, dg.AssetCheckSeverity.ERROR, rows, look))
 
     return check
 

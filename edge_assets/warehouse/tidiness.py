@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_assets import object_store
@@ -24,6 +25,8 @@ class Tidiness:
     most_files_a_day: int
     log: int
     """commits since the last checkpoint: what a reader has to read one by one"""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """as the table's log has them, name → DuckDB's type"""
 
 
 def look(settings: Settings, name: TableName) -> Tidiness:
@@ -35,7 +38,7 @@ def look(settings: Settings, name: TableName) -> Tidiness:
     with object_store.in_words(settings):
         sizes = sum(file.bytes for file in table.files)
         log = commits_since_checkpoint(settings.lake_path / name[0] / name[1])
-    return Tidiness(".".join(name), len(table.files), sizes, day, most, log)
+    return Tidiness(".".join(name), len(table.files), sizes, day, most, log, table.columns)
 
 
 def commits_since_checkpoint(folder: Path) -> int:

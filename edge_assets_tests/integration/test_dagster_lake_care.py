@@ -32,7 +32,7 @@ def test_checks_look_at_the_tables_themselves(settings: Settings) -> None:
     for start in (0, 20, 40):
         sound_lake(settings, 20, start)
     usual = verdicts(settings)
-    assert len(usual) == 2 * len(tables(settings)) and all(usual.values())
+    assert len(usual) == 3 * len(tables(settings)) and all(usual.values())
     few = verdicts(limited(settings, most_files_a_day=2))
     assert {key for key, passed in few.items() if not passed} == {
         (name, "few_files") for name in ("events", "dead_letters", "readings", "devices")

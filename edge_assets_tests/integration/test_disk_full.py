@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_assets.defs.checks import judge_disk, take_sample
+from edge_assets.defs.judges import judge_disk
+from edge_assets.defs.samples import take_sample
 from edge_assets.errors import DiskFull
 from edge_assets.platform.doctor import examine
 from edge_assets.platform.process import wait_until

@@ -7,7 +7,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from edge_assets.defs.checks import judge_expired, take_sample
+from edge_assets.defs.judges import judge_expired
+from edge_assets.defs.samples import take_sample
 from edge_assets.platform import log as kafka_log
 from edge_assets.platform.process import wait_until
 from edge_assets.platform.status import lines, status

@@ -8,7 +8,7 @@ import dagster as dg
 
 from edge_assets.definitions import build
 from edge_assets.defs.anomalies import CHECKS, KEY, anomaly_asset
-from edge_assets.defs.rollups import JOB
+from edge_assets.defs.rollups import DEVICES_SPEAK, JOB
 from edge_assets.settings import Settings
 from edge_assets.tables import ANOMALIES
 from edge_assets_tests.anomaly_lake import heard
@@ -40,7 +40,7 @@ def test_the_rollups_run_looks_for_anomalies_and_evaluates_the_checks(settings: 
         assert metadata["series"].value == 2 and metadata["dagster/row_count"].value == 0
         assert metadata["minutes scored"].value == 11
         checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
-        assert checks == dict.fromkeys(CHECKS, True)
+        assert checks == dict.fromkeys((*CHECKS, DEVICES_SPEAK), True)
 
 
 def test_it_can_be_left_out(settings: Settings) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import CronFreshnessPolicy
 
 from edge_assets.definitions import build
 from edge_assets.defs.assets import asset_specs, is_steady
+from edge_assets.defs.services import services as all_services
 from edge_assets.settings import Settings, load_settings
 from edge_assets.tables import TABLES
 
@@ -85,6 +87,52 @@ def test_every_asset_says_what_it_is(simulated: Settings) -> None:
         assert list(spec.owners) == ["team:the_barn"]
 
 
+def test_everything_that_flows_or_is_scheduled_has_a_limit_of_freshness(simulated: Settings, own: Settings) -> None:
+    for settings in (simulated, own):
+        repository = build(settings).get_repository_def()
+        graph = repository.asset_graph
+        services = {service.name for service in all_services(settings)} - {"live"}  # which serves, and writes nothing
+        flows = {node.key for node in graph.asset_nodes if node.metadata.get("written by") in services}
+        scheduled = {
+            key
+            for schedule in repository.schedule_defs
+            for key in repository.get_job(schedule.job_name).asset_layer.selected_asset_keys
+        }
+        assert len(flows) > 10 and len(scheduled) > 10
+        limited = {node.key for node in graph.asset_nodes if node.freshness_policy}
+        assert (flows | scheduled) - limited == set()
+        without = {key.to_user_string() for key in graph.get_all_asset_keys() - limited}
+        # What people ask for, and what answers only when somebody looks.
+        assert {name for name in without if not name.startswith(("screens/", "views/"))} == {
+            "dimensions/rooms",
+            "repairs/reprocessed_days",
+        }
+
+
+def test_a_limit_that_follows_a_schedule_lets_one_run_be_missed_or_a_night_be_slept(simulated: Settings) -> None:
+    policies = {
+        node.key.to_user_string(): node.freshness_policy
+        for node in build(simulated).get_repository_def().asset_graph.asset_nodes
+    }
+    maintained, retained = policies["lake/maintenance"], policies["lake/retention"]
+    assert isinstance(maintained, CronFreshnessPolicy) and isinstance(retained, CronFreshnessPolicy)
+    hourly, nightly = ([run for run in range(24 * 60) if ticks_at(cron, run)] for cron in ("29 * * * *", "13 2 * * *"))
+    for policy, runs in ((maintained, hourly), (retained, nightly)):
+        deadlines = [minute for minute in range(24 * 60) if ticks_at(policy.deadline_cron, minute)]
+        window = policy.lower_bound_delta.total_seconds() / 60
+        for deadline in deadlines:
+            within = [run for run in (*(run - 24 * 60 for run in runs), *runs) if deadline - window <= run <= deadline]
+            assert within and deadline - within[-1] >= 45, "a run within, which had time to end"
+
+
+def ticks_at(cron: str, minute: int) -> bool:
+    """Whether a schedule ticks at a minute of the day."""
+    hour, rest = divmod(minute, 60)
+    at, hours, *_ = cron.split()
+    step = int(hours[2:]) if hours.startswith("*/") else 1
+    return rest == int(at) and (hour % step == 0 if hours.startswith("*") else hour == int(hours))
+
+
 def test_tables_show_their_columns_and_where_they_lie(simulated: Settings) -> None:
     specs = {spec.key.to_user_string(): spec for spec in asset_specs(simulated)}
     for table in TABLES:
@@ -121,7 +169,7 @@ def test_services_follow_the_settings(simulated: Settings, own: Settings) -> Non
 
 def test_loading_the_definitions_loads_no_client_of_anything(tmp_path: Path) -> None:
     """The code server and each run pay for what this imports."""
-    heavy = ["pyspark", "pyarrow", "duckdb", "deltalake", "pandas", "confluent_kafka", "paho", "amqtt"]
+    heavy = ["pyspark", "pyarrow", "duckdb", "deltalake", "pandas", "confluent_kafka", "paho", "amqtt", "apprise"]
     script = f"import sys, edge_assets.definitions; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -11,23 +11,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from edge_assets.definitions import build
-from edge_assets.defs.assets import asset_specs
-from edge_assets.defs.checks import (
-    DROP_SECONDS,
-    Sample,
-    asset_checks,
-    check_sensor,
-    judge_dead_letters,
-    judge_disk,
-    judge_drops,
-    judge_expired,
-    judge_fields,
-    judge_lag,
-    judge_plausible,
-    take_sample,
-)
+from edge_assets.defs.judges import judge_fields
 from edge_assets.defs.reporting import FIRST_REPORT_SECONDS, FIRST_SECONDS, QUIET_SECONDS, REPORT_SECONDS, Reporter
+from edge_assets.defs.samples import take_sample
 from edge_assets.defs.services import summary
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.service import status_path, write_json
@@ -221,90 +207,3 @@ def test_a_summary_is_one_line_with_what_grew() -> None:
     before = {"received": 2, "written": {"records": 1}}
     assert summary(counters, before) == "received 12 (+10), connected True, written.records 3 (+2)"
     assert summary({}, {})
-
-
-# Verdicts
-
-
-def hourly(**last: int) -> list[Sample]:
-    return [Sample(0, 10_000, 0, 0), replace(Sample(600, 11_000), **last)]  # type: ignore[arg-type]
-
-
-def test_a_few_dead_letters_are_no_alarm() -> None:
-    assert judge_dead_letters(hourly(dead_letters=9)).passed
-    assert judge_dead_letters(hourly(dead_letters=10)).passed
-    verdict = judge_dead_letters(hourly(dead_letters=11))
-    assert not verdict.passed and "11 of 1,000 records" in verdict.words and "edge redrive" in verdict.words
-
-
-def test_an_old_burst_of_dead_letters_is_forgotten_after_an_hour() -> None:
-    burst = [Sample(0), Sample(600, 1000, 500), Sample(600 + 3601, 2000, 500), Sample(600 + 3700, 2100, 500)]
-    assert judge_dead_letters(burst).passed
-
-
-def test_a_restart_of_the_counters_is_no_negative_growth() -> None:
-    verdict = judge_dead_letters([Sample(0, 10_000, 50), Sample(600, 100, 20)])
-    assert not verdict.passed and verdict.figures["dead letters"] == 20
-
-
-def test_a_drop_is_seen_for_a_day() -> None:
-    assert judge_drops([Sample(0), Sample(600)]).passed
-    assert not judge_drops([Sample(0), Sample(600, dropped=1), Sample(80_000, dropped=1)]).passed
-    assert judge_drops([Sample(0), Sample(600, dropped=1), Sample(90_000, dropped=1)]).passed
-
-
-def test_odd_readings_are_told_with_a_query_for_them() -> None:
-    before = Sample(0, readings=1_000)
-    assert judge_plausible([before, Sample(600, readings=1_020, implausible=9)]).passed
-    assert judge_plausible([before, Sample(600, readings=3_000, implausible=100)]).passed
-    verdict = judge_plausible([before, Sample(600, readings=2_000, implausible=51)])
-    assert not verdict.passed and "51 of 1,000 readings" in verdict.words and "edge sql" in verdict.words
-
-
-def test_a_stream_writer_that_falls_behind_or_silent() -> None:
-    assert judge_lag([Sample(600)]).passed, "it has not begun"
-    assert judge_lag([Sample(600, lag=100_000, read_at=590.0)]).passed
-    assert not judge_lag([Sample(600, lag=100_001, read_at=590.0)]).passed
-    verdict = judge_lag([Sample(1_200, read_at=600.0)])
-    assert not verdict.passed and "10 minutes" in verdict.words
-
-
-def test_the_watch_evaluates_without_a_run_and_remembers(settings: Settings, instance: dg.DagsterInstance) -> None:
-    sensor = check_sensor(settings)
-    repository = build(settings).get_repository_def()
-    for dropped in (3, 5):
-        write_json(status_path(settings, "bridge"), {"dropped_by_broker": dropped})
-        result = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, repository_def=repository))
-    by_name = {e.check_name: e for e in result.asset_events if isinstance(e, dg.AssetCheckEvaluation)}
-    assert not by_name["nothing_dropped"].passed and "dropped 2 messages" in (
-        by_name["nothing_dropped"].description or ""
-    )
-    assert by_name["few_dead_letters"].passed
-    assert not result.run_requests
-    assert take_sample(settings, 0).dropped == 5
-
-
-def test_a_person_can_execute_the_cheap_checks(settings: Settings, instance: dg.DagsterInstance) -> None:
-    write_json(status_path(settings, "bridge"), {"dropped_by_broker": 2})
-    wanted = [check for check in asset_checks(settings) if "complete" not in str(check.check_keys)]
-    selection = dg.AssetSelection.checks(*wanted)
-    result = dg.materialize([*asset_specs(settings), *wanted], instance=instance, selection=selection)
-    verdicts = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    names = ("few_dead_letters", "nothing_expired", "disk_space", "caught_up", "plausible", "fields_known")
-    assert verdicts == {"nothing_dropped": False, **dict.fromkeys(names, True)}
-
-
-def test_what_expired_unread_fails_for_a_day_and_is_told_after_it() -> None:
-    assert judge_expired([Sample(600)]).passed
-    lost: dict[str, Any] = {"lost": 50, "lost_at": 500.0, "lost_ranges": ("sensor-events/0 offsets 1 to 50",)}
-    verdict = judge_expired([Sample(600, **lost)])
-    assert not verdict.passed and "offsets 1 to 50. Raise EDGE_KAFKA__RETENTION_HOURS" in verdict.words
-    later = judge_expired([Sample(600 + DROP_SECONDS, **lost)])
-    assert later.passed and later.words.startswith("50 records")
-
-
-def test_little_space_is_told_before_the_stream_writer_stops() -> None:
-    assert judge_disk([Sample(0, free_mb=1_000, reserve_mb=200)]).passed
-    low, none = (judge_disk([Sample(0, free_mb=free, reserve_mb=200)]) for free in (999, 249))
-    assert not low.passed and low.severity == dg.AssetCheckSeverity.WARN and "make room" in low.words
-    assert not none.passed and none.severity == dg.AssetCheckSeverity.ERROR and "200 MB" in none.words

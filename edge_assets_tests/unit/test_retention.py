@@ -6,7 +6,6 @@ import json
 from datetime import date
 from pathlib import Path
 
-import dagster as dg
 import duckdb
 import pytest
 
@@ -170,11 +169,11 @@ def test_the_log_is_measured_from_its_last_checkpoint(tmp_path: Path) -> None:
 
 def test_checks_fail_beyond_their_limits(settings: Settings) -> None:
     stream = settings.stream.model_copy(update={"most_files_a_day": 10, "longest_log": 60})
-    settings, key = settings.model_copy(update={"stream": stream}), dg.AssetKey(["silver", "readings"])
+    settings = settings.model_copy(update={"stream": stream})
 
     def passes(most: int, log: int) -> tuple[bool, bool]:
         found = Tidiness("silver.readings", 99, 1_000, "2026-03-01", most, log)
-        return few_files(settings, found, key).passed, short_log(settings, found, key).passed
+        return few_files(settings, found).passed, short_log(settings, found).passed
 
     assert passes(10, 60) == (True, True)
     assert passes(11, 60) == (False, True)
