@@ -80,7 +80,7 @@ def _stream(known: Mapping[str, Any]) -> Iterator[Sample]:
         yield from told(name, written.get(key))
     yield from told("edge_stream_lost_records_total", (known.get("lost") or {}).get("records"))
     yield from told("edge_stream_published_windows_total", known.get("published"))
-    for state, rows in (known.get("state") or {}).items():
+    for state, rows in (known.get("state_rows") or {}).items():
         yield "edge_stream_state_rows", (state,), float(rows)
     yield from told("edge_stream_watermark_timestamp_seconds", seconds(known.get("watermark")))
     turns = (known.get("maintenance") or {}).get("turns") or {}

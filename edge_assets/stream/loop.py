@@ -239,7 +239,7 @@ class _Writer:
                     f"{topic}/{partition}": offset
                     for (_, topic, partition), offset in self.batches.note.positions.items()
                 },
-                "state": self._state_rows(),
+                "state_rows": self._state_rows(),
                 "lost": losses.told(self.batches.note.lost),
                 "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),

@@ -48,7 +48,7 @@ STREAM_WRITER = {
         "lag": 5,
         "unread": {"telemetry.lab/1": 5},
     },
-    "state": {"devices": 7, "open_sessions": 2},
+    "state_rows": {"devices": 7, "open_sessions": 2},
     "problem": "the disk is full",
 }
 
