@@ -91,7 +91,6 @@ def test_the_pages_show_what_flows(platform: Platform, tmp_path: Path) -> None:
         until(lambda: _freshness(dagster, ROLLUP) == "DEGRADED", f"word that {ROLLUP} is too old", 180)
         limit = "fails if more than a minute since last materialization"
         pages.show("freshness", f"/assets/{ROLLUP}?view=overview", "FailedLast materialized", limit)
-        assert browser.problems == []
     told = {(name, labels): value for name, labels, value in Dagster()(platform.settings)}
     assert told["edge_asset_freshness", (ROLLUP,)] == 2
     age = time.time() - told["edge_asset_materialization_timestamp_seconds", (ROLLUP,)]
