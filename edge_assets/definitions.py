@@ -14,6 +14,7 @@ from edge_assets.defs import (
     anomalies,
     assets,
     checks,
+    freshness,
     gold,
     housekeeping,
     lake_care,
@@ -39,16 +40,19 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     gold_job, gold_schedule = gold.check_gold_job(settings)
     care = lake_care.care_jobs(settings)
     return dg.Definitions(
-        assets=[
-            *assets.asset_specs(settings),
-            *gold.gold_specs(settings),
-            rollups.rollup_assets(settings),
-            *found,
-            reprocessing.reprocessed_days(settings),
-            *lake_care.care_assets(settings),
-            *views.view_specs(settings),
-            *screens.screen_specs(settings),
-        ],
+        assets=freshness.with_limits(
+            [
+                *assets.asset_specs(settings),
+                *gold.gold_specs(settings),
+                rollups.rollup_assets(settings),
+                *found,
+                reprocessing.reprocessed_days(settings),
+                *lake_care.care_assets(settings),
+                *views.view_specs(settings),
+                *screens.screen_specs(settings),
+            ],
+            settings,
+        ),
         asset_checks=[
             *checks.asset_checks(settings),
             *gold.gold_checks(settings),

@@ -46,6 +46,11 @@ def known(settings: Settings) -> list[Room]:
         return [Room(*row) for row in rows]
 
 
+def names(known: Iterable[Room]) -> dict[str, str]:
+    """What people call the rooms, by identifier; of those that have a name."""
+    return {room.room_id: room.room_name for room in known if room.room_name}
+
+
 def describe(settings: Settings, room_id: str, **told: str | None) -> Room:
     """Say something of a room: `room_name`, `floor`, `room_type`. What is not named stays as it is, and an empty text
     takes a word back. Returns the room as it is now."""

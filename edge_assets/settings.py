@@ -21,7 +21,7 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -516,6 +516,12 @@ class DagsterSettings(Section):
     )
     grafana_url: str | None = Field(
         default=None, description="where your Grafana is, for links from the dashboards' assets: `http://nas.lan:3001`"
+    )
+    freshness_minutes: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="assets whose limit of freshness is another than the platform's own, where your devices speak more "
+        'seldom, or you want to know sooner: {"silver/readings": 1440} fails at an age of a day, and warns at half of '
+        "it. The least is 1; services report each five minutes",
     )
 
 

@@ -349,8 +349,7 @@ class Alerter:
     def _name_rooms(self) -> None:
         """Alerts call a room what people call it. A file that cannot be read takes no name away."""
         with suppress(SettingsError):
-            said = rooms.known(self._settings)
-            self._decoder.room_names = {room.room_id: room.room_name for room in said if room.room_name}
+            self._decoder.room_names = rooms.names(rooms.known(self._settings))
 
     def _first_rules(self) -> Rules:
         """Those of the file; where it is no good, the last ones that were."""

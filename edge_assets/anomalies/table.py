@@ -16,9 +16,9 @@ from typing import Any
 from edge_assets import object_store
 from edge_assets.anomalies.detector import QUIET_SECONDS, Found
 from edge_assets.anomalies.memory import Memory, Series
+from edge_assets.delta_log import Commit, commits
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.stream.durability import Commit, commits
 from edge_assets.tables import ANOMALIES
 from edge_assets.warehouse import lake
 

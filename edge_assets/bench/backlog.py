@@ -19,10 +19,10 @@ from typing import Any
 from edge_assets.bench import made_records
 from edge_assets.bench.figures import percentiles
 from edge_assets.bench.writer_process import Writer, log_alone, reference_rate
+from edge_assets.delta_log import commits
 from edge_assets.platform import log as kafka_log
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
-from edge_assets.stream.durability import commits
 
 MESSAGES = 1_382_400
 """a day of eight rooms that report twice a second"""

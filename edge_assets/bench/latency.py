@@ -16,10 +16,10 @@ from typing import Any
 
 from edge_assets.bench import whole_platform
 from edge_assets.bench.figures import percentiles
+from edge_assets.delta_log import commits
 from edge_assets.platform import endpoints
 from edge_assets.service import lock_holder, read_status
 from edge_assets.settings import Settings
-from edge_assets.stream.durability import commits
 
 MESSAGES_PER_SECOND = 30
 SECONDS = 600.0

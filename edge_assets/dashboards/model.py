@@ -18,6 +18,7 @@ Kind = Literal["timeseries", "stat", "table", "bargauge", "state-timeline"]
 ColumnType = Literal["number", "string", "boolean", "timestamp_epoch"]
 
 GREEN, YELLOW, ORANGE, RED, BLUE = "green", "yellow", "orange", "red", "blue"
+UP = {"0": ("down", RED), "1": ("up", GREEN)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,16 @@ from edge_assets.dashboards.model import (
     GREEN,
     ORANGE,
     RED,
+    UP,
     YELLOW,
     Dashboard,
     Panel,
     Prometheus,
     Row,
 )
+from edge_assets.dashboards.platform_flow import BROKER, KAFKA, LAKE, SPARK
 
-UP = {"0": ("down", RED), "1": ("up", GREEN)}
+DAY = 86_400
 FRESH = {"0": ("fresh", GREEN), "1": ("late", YELLOW), "2": ("stale", RED)}
 PASSED = {"0": ("fails", RED), "1": ("passes", GREEN)}
 
@@ -29,7 +31,7 @@ def stat(
 ) -> Panel:
     """A small panel with one figure."""
     query = Prometheus(expr, instant=True)
-    return Panel(title, [query], words, "stat", unit, width=4, height=4, steps=steps, below=below, decimals=decimals)
+    return Panel(title, [query], words, "stat", unit, width=3, height=4, steps=steps, below=below, decimals=decimals)
 
 
 NOW = Row(
@@ -73,6 +75,21 @@ NOW = Row(
             "count(edge_asset_check_passed == 0) or vector(0)",
             "Asset checks whose latest verdict is a failure.",
             steps=((1, ORANGE), (3, RED)),
+        ),
+        stat(
+            "Disk full in",
+            "min(edge:disk_left_seconds)",
+            "At the growth of the last day, until the stream writer's reserve is reached. Empty: it does not fill.",
+            "s",
+            ((2 * DAY, YELLOW), (14 * DAY, GREEN)),
+            RED,
+        ),
+        stat(
+            "Last backup",
+            "time() - max(edge_backup_timestamp_seconds)",
+            "How long ago it ended well. Empty: there was none, `edge backup` makes one.",
+            "s",
+            ((2 * DAY, RED),),
         ),
         Panel(
             "What fires",
@@ -143,6 +160,17 @@ MACHINE = Row(
             low=0,
         ),
         Panel(
+            "How full the disk is",
+            [
+                Prometheus("1 - edge_disk_free_bytes / edge_disk_size_bytes", "{{place}}: in use"),
+                Prometheus("edge:disk_left_seconds", "{{place}}: full in"),
+            ],
+            "Share in use, and the time until the reserve is reached at the growth of the last day.",
+            unit="percentunit",
+            low=0,
+            right={".*full in": "s"},
+        ),
+        Panel(
             "What fills it",
             [Prometheus("edge_folder_size_bytes", "{{folder}}")],
             "Folders of the home, looked at every ten minutes.",
@@ -158,7 +186,11 @@ SERVICES = Row(
     [
         Panel(
             "Services",
-            [Prometheus("edge_service_up", "{{service}}"), Prometheus("edge_part_up", "{{part}}")],
+            [
+                Prometheus("edge_service_up", "{{service}}"),
+                Prometheus("edge_part_up", "{{part}}"),
+                Prometheus("edge_platform_up", "edge up"),
+            ],
             "By their locks, the kernel's own proof of life. Dagster starts a service that died again within seconds.",
             "state-timeline",
             shows=UP,
@@ -181,6 +213,29 @@ SERVICES = Row(
             },
         ),
         Panel(
+            "Parts of edge up",
+            [
+                Prometheus("1000 * edge_part_start_timestamp_seconds", instant=True),
+                Prometheus("edge_part_restarts_total", instant=True),
+            ],
+            "Broker, log and Dagster's processes: in their present state since, and how often `edge up` had to start "
+            "them again.",
+            "table",
+            columns={
+                "part": {"title": "Part"},
+                "Value #A": {"title": "Since", "unit": "dateTimeFromNow"},
+                "Value #B": {"title": "Restarts", "steps": [(1, YELLOW), (4, RED)]},
+            },
+        ),
+        Panel(
+            "Said last",
+            [Prometheus("time() - edge_service_status_timestamp_seconds", "{{service}}")],
+            "How long ago each service has said how it is. One that lives says so each few seconds.",
+            unit="s",
+            low=0,
+            steps=[(300, RED)],
+        ),
+        Panel(
             "Memory by process",
             [Prometheus("edge_process_resident_memory_bytes", "{{process}}")],
             "Resident memory. Pages that processes share are counted in each, so that the sum is more than is used.",
@@ -196,236 +251,19 @@ SERVICES = Row(
             stacked=True,
             low=0,
         ),
-    ],
-)
-
-BROKER = Row(
-    "Broker and bridge",
-    [
         Panel(
-            "Through the bridge",
-            [
-                Prometheus("rate(edge_bridge_received_total[5m])", "taken from the broker"),
-                Prometheus("rate(edge_bridge_logged_total[5m])", "acknowledged by Kafka"),
-                Prometheus("edge_bridge_in_flight", "on their way"),
-            ],
-            "Messages a second. Both lines are one where all is well.",
-            unit="none",
-            right={"on their way": "none"},
+            "Threads by process",
+            [Prometheus("edge_process_threads", "{{process}}")],
+            "A line that only rises is a leak.",
             low=0,
         ),
         Panel(
-            "By route",
-            [Prometheus("rate(edge_bridge_routed_total[5m])", "{{filter}}")],
-            "Messages a second by the topic filter that took them: what speaks so often.",
-            unit="none",
-            stacked=True,
-            low=0,
-        ),
-        Panel(
-            "Broker",
-            [
-                Prometheus("rate(broker_publish_messages_received[5m])", "published"),
-                Prometheus("rate(broker_publish_messages_sent[5m])", "delivered"),
-            ],
-            "All of the broker's messages a second, by its own count.",
-            unit="none",
-            width=8,
-            low=0,
-        ),
-        Panel(
-            "Clients and queue",
-            [
-                Prometheus("broker_clients_connected", "clients"),
-                Prometheus("broker_messages_stored", "stored messages"),
-            ],
-            "Stored: queued for clients that are away, and retained. A hill that grows is a reader that is gone.",
-            unit="none",
-            width=8,
-            right={"stored messages": "short"},
-            low=0,
-        ),
-        Panel(
-            "Lost and refused",
-            [
-                Prometheus("increase(edge_broker_dropped_messages_total[1h])", "dropped by the broker"),
-                Prometheus("increase(edge_bridge_dead_letters_total[1h])", "too large for the log"),
-                Prometheus("increase(edge_live_dropped_messages_total[1h])", "missed by the live page"),
-            ],
-            "In an hour. What the broker dropped is lost: its queue was full.",
-            unit="none",
-            width=8,
-            low=0,
-            steps=[(1, RED)],
-        ),
-    ],
-)
-
-KAFKA = Row(
-    "Kafka and lag",
-    [
-        Panel(
-            "Into Kafka",
-            [Prometheus("sum by (topic) (rate(kafka_topic_partition_current_offset[5m]))", "{{topic}}")],
-            "Records a second by topic, by Kafka's own offsets (kafka_exporter).",
-            unit="none",
-            stacked=True,
-            low=0,
-        ),
-        Panel(
-            "Behind the log",
-            [Prometheus("edge:stream_lag_records or on () edge_stream_lag_records", "{{topic}}/{{partition}}")],
-            "Records that the tables do not hold yet, by partition. Peaks of seconds are batches; a slope is not.",
-            low=0,
-            steps=[(100_000, RED)],
-        ),
-        Panel(
-            "Records that Kafka keeps",
-            [
-                Prometheus(
-                    "sum by (topic) (kafka_topic_partition_current_offset - kafka_topic_partition_oldest_offset)",
-                    "{{topic}}",
-                )
-            ],
-            "What could be read again: EDGE_KAFKA__RETENTION_HOURS. What expires unread is lost.",
-            width=24,
-            stacked=True,
-            low=0,
-        ),
-    ],
-)
-
-SPARK = Row(
-    "Stream writer (Spark)",
-    [
-        Panel(
-            "Duration of batches",
-            [Prometheus("edge_stream_batch_duration_seconds", "the last batch")],
-            "From reading to the last commit. Longer than EDGE_STREAM__TRIGGER_SECONDS for long: it cannot keep up.",
-            unit="s",
-            low=0,
-        ),
-        Panel(
-            "Records by outcome",
-            [Prometheus("rate(edge_stream_records_total[5m])", "{{outcome}}")],
-            "Records a second. Each has exactly one outcome; dead letters are kept with their reason.",
-            unit="none",
-            stacked=True,
-            low=0,
-        ),
-        Panel(
-            "Speed",
-            [
-                Prometheus("edge_stream_batch_input_records", "records of the last batch"),
-                Prometheus("edge_stream_processed_records_per_second", "records a second"),
-            ],
-            "How large batches are, and how fast they are written.",
-            low=0,
-        ),
-        Panel(
-            "Dead letters and others that are odd",
-            [
-                Prometheus('increase(edge_stream_records_total{outcome="dead_letter"}[1h])', "dead letters"),
-                Prometheus("increase(edge_stream_implausible_readings_total[1h])", "implausible readings"),
-                Prometheus("increase(edge_stream_refused_properties_total[1h])", "refused properties"),
-                Prometheus("increase(edge_stream_late_messages_total[1h])", "late messages of rooms"),
-                Prometheus("increase(edge_stream_lost_records_total[1h])", "lost records"),
-            ],
-            "In an hour. `edge redrive` puts dead letters through again once what made them unreadable is mended.",
-            low=0,
-        ),
-        Panel(
-            "Heaps",
-            [
-                Prometheus("edge_jvm_heap_used_bytes", "{{process}}: in use"),
-                Prometheus("edge_jvm_heap_committed_bytes", "{{process}}: held"),
-                Prometheus("edge_jvm_heap_max_bytes", "{{process}}: at most"),
-            ],
-            "Spark's, and that of an embedded Kafka, after their last collection. In use near the limit: raise "
-            "EDGE_STREAM__HEAP_MB or EDGE_KAFKA__HEAP_MB.",
-            unit="bytes",
-            low=0,
-        ),
-        Panel(
-            "Time lost to collections",
-            [Prometheus("rate(edge_jvm_gc_seconds_total[5m])", "{{process}}")],
-            "Share of the time in which a JVM stands still. Above a tenth its heap is too small.",
-            unit="percentunit",
-            low=0,
-            steps=[(0.1, RED)],
-        ),
-    ],
-)
-
-LAKE = Row(
-    "Lake and store",
-    [
-        Panel(
-            "Size of tables",
-            [Prometheus("edge_table_size_bytes", "{{table}}")],
-            "Bytes of the files that count. What was replaced is deleted a day later, and not in it.",
-            unit="bytes",
-            stacked=True,
-            low=0,
-        ),
-        Panel(
-            "Files of tables",
-            [Prometheus("edge_table_files", "{{table}}")],
-            "Small files are joined each hour (lake/maintenance): teeth are right, a slope is not.",
-            low=0,
-        ),
-        Panel(
-            "Tables",
-            [
-                Prometheus("edge_table_rows", instant=True),
-                Prometheus("edge_table_size_bytes", instant=True),
-                Prometheus("edge_table_files", instant=True),
-                Prometheus("edge_table_version", instant=True),
-                Prometheus("edge_table_log_commits", instant=True),
-            ],
-            "By their logs. Many commits since a checkpoint make each reader slow.",
+            "What runs",
+            [Prometheus("edge_build_info", instant=True)],
+            "The platform's version, and the site whose readings these are.",
             "table",
-            columns={
-                "table": {"title": "Table"},
-                "Value #A": {"title": "Rows"},
-                "Value #B": {"title": "Size", "unit": "bytes"},
-                "Value #C": {"title": "Files"},
-                "Value #D": {"title": "Version", "unit": "none"},
-                "Value #E": {"title": "Commits since checkpoint", "steps": [(200, YELLOW), (500, RED)]},
-            },
-            sort="-Size",
-        ),
-        Panel(
-            "Rows written",
-            [Prometheus("rate(edge_table_written_rows_total[5m])", "{{table}}")],
-            "Rows a second by table.",
-            unit="none",
-            low=0,
-        ),
-        Panel(
-            "Requests to the store",
-            [
-                Prometheus("sum by (action) (rate(versitygw_success_count[5m]))", "{{action}}"),
-                Prometheus("sum by (action) (rate(versitygw_failed_count[5m]))", "{{action}} failed"),
-                Prometheus("sum by (api) (rate(minio_s3_requests_total[5m]))", "{{api}}"),
-            ],
-            "Requests a second to the S3 store, where the lake lies in one. PutObject that fails now and then is two "
-            "writers that meet, and right.",
-            unit="none",
-            low=0,
-        ),
-        Panel(
-            "Traffic of the store",
-            [
-                Prometheus(
-                    "sum(rate(versitygw_bytes_written[5m])) or sum(rate(minio_s3_traffic_received_bytes[5m]))",
-                    "written",
-                ),
-                Prometheus("sum(rate(versitygw_bytes_read[5m])) or sum(rate(minio_s3_traffic_sent_bytes[5m]))", "read"),
-            ],
-            "Bytes a second to and from the S3 store, where the lake lies in one.",
-            unit="Bps",
-            low=0,
+            columns={"version": {"title": "Version"}, "site": {"title": "Site"}},
+            hidden=("Value",),
         ),
     ],
 )
@@ -453,7 +291,14 @@ DAGSTER = Row(
         ),
         Panel(
             "Checks",
-            [Prometheus("edge_asset_check_passed", instant=True)],
+            [
+                Prometheus("edge_asset_check_passed", instant=True),
+                Prometheus(
+                    "(time() - edge_asset_check_timestamp_seconds) "
+                    "+ on (instance, asset, check) group_right () 0 * edge_asset_check_passed",
+                    instant=True,
+                ),
+            ],
             "The latest verdict of each check. Its page in Dagster says what it found.",
             "table",
             height=12,
@@ -461,7 +306,8 @@ DAGSTER = Row(
                 "asset": {"title": "Asset", "link": ("Dagster", "${dagster_url}/assets/${__value.raw}?view=checks")},
                 "check": {"title": "Check"},
                 "severity": {"title": "If it fails"},
-                "Value": {"title": "Verdict", "shows": PASSED},
+                "Value #A": {"title": "Verdict", "shows": PASSED},
+                "Value #B": {"title": "Given before", "unit": "s"},
             },
             sort="Verdict",
         ),
@@ -488,6 +334,20 @@ DAGSTER = Row(
             low=0,
         ),
         Panel(
+            "Run queue",
+            [
+                Prometheus("edge_dagster_queued_runs", "runs that wait"),
+                Prometheus(
+                    "time() - edge_dagster_queued_runs_oldest_timestamp_seconds or 0 * edge_dagster_queued_runs",
+                    "the oldest waits for",
+                ),
+            ],
+            "Runs that were asked for and have not begun. One that waits for minutes: Dagster's daemon or code server "
+            "does not start it.",
+            low=0,
+            right={"the oldest waits for": "s"},
+        ),
+        Panel(
             "Runs",
             [Prometheus("edge_dagster_runs", "{{job}} {{status}}")],
             "Runs that Dagster remembers, by job and status. Services have one for weeks; failures tell of trouble.",
@@ -512,6 +372,9 @@ OUTLETS = Row(
                 Prometheus("edge_alerts_open", "open alerts"),
                 Prometheus("edge_alerts_outbox", "notifications that wait"),
                 Prometheus("increase(edge_alerts_fired_total[1h])", "fired in an hour"),
+                Prometheus("increase(edge_alerts_notified_total[1h])", "told in an hour"),
+                Prometheus("increase(edge_alerts_notify_failures_total[1h])", "attempts that failed in an hour"),
+                Prometheus("edge_alerter_rules", "rules in force"),
             ],
             "Notifications that wait for long: a channel does not answer, and nobody is told.",
             width=8,
@@ -555,6 +418,23 @@ OUTLETS = Row(
             "state-timeline",
             width=12,
             shows=UP,
+        ),
+        Panel(
+            "What reading the sources takes",
+            [Prometheus("edge_metrics_source_duration_seconds", "{{source}}")],
+            "Dagster's storage, the lake and folders are read beside a scrape; the others within it, and should take "
+            "milliseconds.",
+            width=12,
+            unit="s",
+            low=0,
+        ),
+        Panel(
+            "How old the sources' figures are",
+            [Prometheus("time() - edge_metrics_source_timestamp_seconds", "{{source}}")],
+            "Dagster's are up to 15 s old, the lake's a minute, folders' ten minutes.",
+            width=12,
+            unit="s",
+            low=0,
         ),
     ],
 )

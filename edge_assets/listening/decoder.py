@@ -34,7 +34,8 @@ class Decoder:
         self._registry = registry
         self._knowledge = knowledge
         self.room_names: Mapping[str, str] = {}
-        """what people call the rooms (`edge rooms`), by identifier: no message tells it"""
+        """what people call the rooms (`edge rooms`), by identifier: no message tells it. A new name holds from the
+        room's next message on"""
         self._order = 0
         self._bases = sorted(settings.stream.base_topics, key=len, reverse=True)
 
@@ -88,7 +89,7 @@ class Decoder:
         device = Device(kind, decoded.device_id or "")  # type: ignore[arg-type]
         name, model = decoded.device_name or "", decoded.model
         if kind == "room":
-            name = self.room_names.get(name, name)
+            name = self.room_names.get(device.device_id, name)
         for reading in (*decoded.readings, *decoded.states, *_of_room(decoded)):
             yield Observation(
                 device,

@@ -8,7 +8,7 @@ Memory is bounded: by points a series, and by measurements in all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from edge_assets.decoding.contract import AVAILABILITY
 from edge_assets.decoding.registry import Entry
@@ -28,7 +28,6 @@ class Devices:
         self._bases = sorted(settings.stream.base_topics, key=len, reverse=True)
         self._devices: dict[Device, LiveDevice] = {}
         self._networks: dict[str, bool] = {}
-        self._rooms: Mapping[str, str] = {}
         self._measurements = 0
         self._touched: dict[Device, None] = {}
         self._gone: list[str] = []
@@ -75,11 +74,8 @@ class Devices:
             known = self._add(observation.device, observation.device_name, observation.received_at)
         if known.base is None and base is not None:
             known.base, known.network_up = base, self._networks.get(base)
-        self._name(known, self._name_of(observation.device, observation.device_name), observation.model)
+        self._name(known, observation.device_name or observation.device.device_id, observation.model)
         return known
-
-    def _name_of(self, device: Device, name: str) -> str:
-        return (self._rooms.get(device.device_id) if device.kind == "room" else None) or name or device.device_id
 
     def _name(self, known: LiveDevice, name: str, model: str | None) -> None:
         if (name, model or known.model) != (known.name, known.model):
@@ -87,7 +83,7 @@ class Devices:
             self._touch(known)
 
     def _add(self, device: Device, name: str, now: int) -> LiveDevice:
-        known = self._devices[device] = LiveDevice(device, self._name_of(device, name), now)
+        known = self._devices[device] = LiveDevice(device, name or device.device_id, now)
         self._touch(known)
         return known
 
@@ -204,13 +200,6 @@ class Devices:
         self._touched.pop(known.device, None)
         self._gone.append(known.key)
         self._points = [point for point in self._points if point[0] != known.key]
-
-    def name_rooms(self, names: Mapping[str, str]) -> None:
-        """What people call the rooms, by identifier."""
-        self._rooms = names
-        for known in self._devices.values():
-            if known.device.kind == "room":
-                self._name(known, self._name_of(known.device, ""), None)
 
     # -- what the lake remembers -------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from edge_assets.live.visitors import OwnNamesOnly
 from edge_assets.platform import endpoints
 from edge_assets.platform_metrics.collector import PlatformCollector
 from edge_assets.service import Report
+from edge_assets.serving.opened import Warehouse
 from edge_assets.settings import Settings
 
 PACE_SECONDS = (0.002, 0.01)
@@ -100,6 +101,7 @@ class Live:
         self._devices = Devices(settings)
         self._alerts = Alerts()
         self._hub = Hub(self._hello)
+        self._warehouse = Warehouse(settings)
         self._inbox = Inbox(self._loop, self._take, self._flush_soon)
         self._subscription = Subscription(
             settings,
@@ -114,7 +116,7 @@ class Live:
         self._desk_problem = ""
 
     def page_app(self) -> Any:
-        return web.application(self._settings, self._hub, self._look_at_desk)
+        return web.application(self._settings, self._hub, self._look_at_desk, self._warehouse)
 
     def metrics_app(self) -> Any:
         samples = metrics.Samples()
@@ -125,7 +127,7 @@ class Live:
         """Listen, and take in what is known from before; viewers are greeted when that is there."""
         self._subscription.start()
         await self._look_aside()
-        remembering = asyncio.create_task(past.bring_back(self._settings, self._devices, _now()))
+        remembering = asyncio.create_task(past.bring_back(self._settings, self._warehouse, self._devices, _now()))
         done, _ = await asyncio.wait([remembering], timeout=PAST_SECONDS)
         self._hub.ready.set()
         if not done:
@@ -229,8 +231,7 @@ class Live:
         except SettingsError as error:
             log.warning("%s", error)
             return
-        self._devices.name_rooms({room.room_id: room.room_name for room in known if room.room_name})
-        self._flush_soon()
+        self._decoder.room_names = rooms.names(known)
 
     async def _look_at_desk(self) -> None:
         self._desk_asked.clear()

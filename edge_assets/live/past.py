@@ -1,18 +1,23 @@
 """What the lake remembers of the last hours, for the first hello after a start: without it, all charts were empty.
 
-One look at the DuckDB file that the rollups publish (`edge_assets.warehouse.rollups.publish.reader`), in a thread;
-where there is none yet, the page begins with what it hears. Minutes stand in for the points that were: their mean.
+One look at the DuckDB file that the rollups publish, in a thread, by the opener that the API has
+(`edge_assets.serving.opened`), and within its memory; where there is none yet, the page begins with what it hears.
+Minutes stand in for the points that were: their mean.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_assets.listening.heard import Device
 from edge_assets.live.devices import Devices
+from edge_assets.serving.opened import NO_FILE, Warehouse
 from edge_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 AT_ONCE = 20
 """series that are put in before others have a turn"""
@@ -39,10 +44,10 @@ class Past(NamedTuple):
     health: list[PastHealth]
 
 
-async def bring_back(settings: Settings, devices: Devices, now: int) -> int:
+async def bring_back(settings: Settings, warehouse: Warehouse, devices: Devices, now: int) -> int:
     """Put the past into the devices. Returns how many series have one; 0 also where the lake cannot say."""
     try:
-        past = await asyncio.to_thread(read, settings)
+        past = await asyncio.to_thread(read, settings, warehouse)
     except Exception as error:  # of whatever the engine or a file of the lake may have: the page lives without
         log.warning("the page begins without its past: %s", str(error).splitlines()[0] if str(error) else repr(error))
         return 0
@@ -58,29 +63,19 @@ async def bring_back(settings: Settings, devices: Devices, now: int) -> int:
     return len(past.series)
 
 
-def read(settings: Settings) -> Past:
-    """The last hours by minute, and the latest value of what has been silent for longer. Raises what DuckDB raises."""
-    from edge_assets.warehouse.rollups.publish import reader
-
-    path = reader(settings)
-    if path is None or settings.live.history_hours == 0:
+def read(settings: Settings, warehouse: Warehouse) -> Past:
+    """The last hours by minute, and the latest value of what has been silent for longer. Raises what DuckDB raises,
+    and `Away` where the file cannot be opened."""
+    if settings.live.history_hours == 0 or warehouse.identity() == NO_FILE:
         return Past([], [])
-    with _opened(settings, str(path)) as opened:
-        return Past(_series(opened, settings), _health(opened))
+    with warehouse.cursor() as (_, cursor):
+        past = Past(_series(cursor, settings), _health(cursor))
+    warehouse.close()  # its memory is given back until somebody asks the API
+    return past
 
 
-def _opened(settings: Settings, path: str) -> Any:
-    import duckdb
-
-    from edge_assets import object_store
-
-    opened = duckdb.connect(path, read_only=True, config={"threads": 1, "memory_limit": "256MB"})
-    object_store.let_duckdb_read(opened, settings)
-    return opened
-
-
-def _series(opened: Any, settings: Settings) -> list[PastSeries]:
-    rows = opened.execute(
+def _series(cursor: DuckDBPyConnection, settings: Settings) -> list[PastSeries]:
+    rows = cursor.execute(
         """
         WITH minutes AS (
             SELECT kind, device_id, device_name, measurement, unit, epoch_ms(bucket) AS ms, avg AS value
@@ -100,8 +95,8 @@ def _series(opened: Any, settings: Settings) -> list[PastSeries]:
     ]
 
 
-def _health(opened: Any) -> list[PastHealth]:
-    rows = opened.execute(
+def _health(cursor: DuckDBPyConnection) -> list[PastHealth]:
+    rows = cursor.execute(
         "SELECT kind, device_id, epoch_us(last_seen), cadence_p95_seconds FROM device_health"
     ).fetchall()
     return [PastHealth(Device(kind, identity), seen, usual) for kind, identity, seen, usual in rows]

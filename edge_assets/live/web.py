@@ -29,6 +29,7 @@ from edge_assets.live.hub import Hub
 from edge_assets.live.visitors import OwnNamesOnly, is_own_page
 from edge_assets.live.wire import EXTENSION, Wire
 from edge_assets.serving.api import PACKED_BYTES, PACKED_LEVEL, router
+from edge_assets.serving.opened import Warehouse
 from edge_assets.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
@@ -48,12 +49,12 @@ Changed = Callable[[], Awaitable[None]]
 """to be told when alerts are other than they were"""
 
 
-def application(settings: Settings, hub: Hub, changed: Changed) -> ASGIApp:
+def application(settings: Settings, hub: Hub, changed: Changed, warehouse: Warehouse) -> ASGIApp:
     """The whole of it as one ASGI application."""
     app = FastAPI(title="edge_assets", description="What sensors say, and what became of it.", docs_url=None)
     app.redoc_url = None
     app.include_router(_alerts(settings, changed), prefix=API)
-    app.include_router(router(settings), prefix=API)
+    app.include_router(router(settings, warehouse), prefix=API)
     app.add_api_websocket_route("/ws", _viewer(hub))
     app.mount("/vendor", _Vendor())
     app.mount("/", StaticFiles(directory=PAGE, html=True, check_dir=False))

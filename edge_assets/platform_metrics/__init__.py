@@ -6,6 +6,7 @@ Nothing here asks a service, so that a service that hangs is seen to hang, and D
     collector.py     what the metrics server registers: answers at once, and has dear things fetched beside
     processes.py     parts and services: alive, since when, memory, CPU; of the JVMs their heaps (jvm.py)
     flow.py          what the services count, from their status files
+    log_ends.py      where the embedded Kafka's log ends, from its own file
     lake.py          tables: rows, files, bytes, from their logs
     dagster_word.py  assets, checks, freshness, heartbeats, from Dagster's storage
     disk_use.py      what is free and what fills it; rollups and backups by their files

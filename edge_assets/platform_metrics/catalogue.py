@@ -100,9 +100,13 @@ STREAM = Group(
         gauge("stream_lag_records", "records of the log that the tables do not hold yet, after the last batch"),
         gauge("stream_partition_lag_records", "the same by Kafka topic and partition", "topic", "partition"),
         gauge("stream_next_offset", "the offset that the tables want next", "topic", "partition"),
+        gauge(
+            "log_end_offset", "the offset that the embedded Kafka gives next, a few seconds ago", "topic", "partition"
+        ),
         gauge("stream_batch_duration_seconds", "how long the last batch took"),
         gauge("stream_batch_input_records", "records of the last batch"),
-        gauge("stream_processed_records_per_second", "speed of the last batch"),
+        gauge("stream_input_records_per_second", "how fast the records of the last batch came"),
+        gauge("stream_processed_records_per_second", "how fast the last batch was written"),
         counter("stream_batches", "number of the newest batch, counted since the lake began"),
         gauge("stream_progress_timestamp_seconds", "when Spark last looked at the log"),
         counter("stream_records", "records by outcome: read, dead_letter, tombstone, ignored", "outcome"),
@@ -112,7 +116,12 @@ STREAM = Group(
         counter("stream_late_messages", "rooms' messages behind the watermark; their windows are corrected"),
         counter("stream_lost_records", "records that expired in the log before they were read, since the lake began"),
         counter("stream_published_windows", "windows handed back to Kafka"),
-        gauge("stream_pending_devices", "names that readings came from and nobody has described yet"),
+        gauge(
+            "stream_state_rows",
+            "what is kept in mind from batch to batch: devices (with what they were before), pending_devices (readings "
+            "came, and no description), open_sessions (of rooms), barriers (of bridges, in the log)",
+            "state",
+        ),
         gauge("stream_watermark_timestamp_seconds", "event time up to which windows are closed"),
         gauge("stream_longest_chore_seconds", "longest time that maintenance has kept a batch waiting"),
         counter("table_written_rows", "rows written since the stream writer's start", "table"),
@@ -159,6 +168,8 @@ DAGSTER = Group(
             "dagster_heartbeat_timestamp_seconds", "when this daemon of Dagster's last gave a sign of life", "daemon"
         ),
         gauge("dagster_tick_timestamp_seconds", "when the code server last answered a sensor or a schedule", "tick"),
+        gauge("dagster_queued_runs", "runs that were asked for and have not begun: the run queue"),
+        gauge("dagster_queued_runs_oldest_timestamp_seconds", "since when the oldest of them waits; absent: none does"),
         gauge("dagster_runs", "runs that Dagster remembers", "job", "status"),
         gauge("dagster_storage_bytes", "size of Dagster's databases, without those of single runs"),
     ),

@@ -27,6 +27,7 @@ from edge_assets.platform_metrics.dagster_word import Dagster
 from edge_assets.platform_metrics.disk_use import disks, folders
 from edge_assets.platform_metrics.flow import FLOW
 from edge_assets.platform_metrics.lake import Lake
+from edge_assets.platform_metrics.log_ends import log_ends
 from edge_assets.platform_metrics.processes import Processes
 from edge_assets.settings import Settings
 
@@ -83,6 +84,7 @@ def sources() -> list[Source]:
     return [
         Source("processes", Processes()),
         *(Source(service, read) for service, read in FLOW.items()),
+        Source("log_ends", log_ends),
         Source("disk", disks),
         Source("dagster", Dagster(), DAGSTER_SECONDS),
         Source("lake", Lake(), LAKE_SECONDS),

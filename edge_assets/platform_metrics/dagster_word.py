@@ -5,7 +5,8 @@ Python for each look (measured, dagster 1.13.27), in a process whose aim is tens
 2 ms. A test lets Dagster itself write what is read here, so that a version that writes it otherwise is noticed.
 
 A freshness policy is Dagster's to evaluate, and its daemon's death would freeze the verdict. So the windows of the
-policies are exported too, where the process has Dagster loaded anyway: every service under `edge up` does.
+policies are exported too, where the process has the definitions loaded anyway: every service under `edge up` does. They
+also say which assets and checks there are: what a former version or other settings have left is not told.
 """
 
 from __future__ import annotations
@@ -13,19 +14,28 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_assets.platform_metrics.catalogue import Sample
+from edge_assets.platform_metrics.catalogue import Sample, told
 from edge_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 RUNS = "history/runs.db"
 INDEX = "history/runs/index.db"
 SCHEDULES = "schedules/schedules.db"
 BUSY_SECONDS = 2.0
+
+DEADLINES = 40
+"""of a schedule are looked at: a month of days"""
 
 PLANNED = 500
 """executions of checks that are read once more: a row is written when its check is planned, and anew when it ends"""
@@ -42,38 +52,51 @@ _CHECKS = """
         json_extract(evaluation_event, '$.dagster_event.event_specific_data.severity.__enum__')
     FROM asset_check_executions WHERE id > ? AND execution_status IN ('SUCCEEDED', 'FAILED') ORDER BY id"""
 _HEARTBEATS = "SELECT daemon_type, timestamp FROM daemon_heartbeats"
-_RUNS = "SELECT pipeline_name, status, count(*) FROM runs GROUP BY 1, 2"
+_RUNS = "SELECT pipeline_name, status, count(*), min(create_timestamp) FROM runs GROUP BY 1, 2"
 _TICKS = """
     SELECT type, max(timestamp) FROM job_ticks WHERE status IN ('SUCCESS', 'SKIPPED')
     AND id > (SELECT max(id) FROM job_ticks) - 500 GROUP BY type"""
 
 
+WAITING = ("QUEUED", "NOT_STARTED", "STARTING")
+"""states of a run that has not begun"""
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """What the definitions have; assets as `group/name`."""
+
+    fail_windows: Mapping[str, float]
+    """of each asset that has a freshness policy: it is not fresh when it is older than so many seconds"""
+    assets: frozenset[str]
+    checks: frozenset[tuple[str, str]]
+
+
 class Dagster:
     """The source. Two weeks of checks are tens of thousands of rows: what is known is kept, and only later ones are
-    read. An asset that the settings no longer have is told no more, but for its checks."""
+    read."""
 
     def __init__(self) -> None:
         self._freshness: dict[str, float] = {}
         self._checks: dict[tuple[str, str], tuple[str, float, float]] = {}
         """asset, check → severity, 1 for a pass, time"""
-        self._windows: dict[str, float] | None = None
+        self._defined: Defined | None = None
         self._read_to = {"event_logs": 0, "asset_check_executions": 0}
 
     def __call__(self, settings: Settings) -> Iterator[Sample]:
         home = settings.home / "dagster"
         if not (home / RUNS).exists():
             return
-        if self._windows is None:
-            self._windows = fail_windows(settings)
-        for asset, window in self._windows.items():
-            yield "edge_asset_fail_window_seconds", (asset,), window
+        self._defined = self._defined or defined(settings)
+        if self._defined:
+            for asset, window in self._defined.fail_windows.items():
+                yield "edge_asset_fail_window_seconds", (asset,), window
         with _opened(home / INDEX) as index:
             yield from self._assets(index)
         with _opened(home / RUNS) as runs:
             for daemon, at in runs.execute(_HEARTBEATS):
                 yield "edge_dagster_heartbeat_timestamp_seconds", (daemon,), _seconds(at)
-            for job, status, count in runs.execute(_RUNS):
-                yield "edge_dagster_runs", (job, status.lower()), float(count)
+            yield from _runs(runs)
         with _opened(home / SCHEDULES) as schedules:
             for kind, at in schedules.execute(_TICKS):
                 yield "edge_dagster_tick_timestamp_seconds", (kind.lower(),), _seconds(at)
@@ -82,7 +105,7 @@ class Dagster:
 
     def _assets(self, index: sqlite3.Connection) -> Iterator[Sample]:
         for key, at in index.execute(_ASSETS):
-            if at:
+            if at and self._has(_name(key)):
                 yield "edge_asset_materialization_timestamp_seconds", (_name(key),), _seconds(at)
         for key, state in self._later(index, "event_logs", _FRESHNESS):
             self._freshness[_name(key)] = FRESHNESS.get(str(state).rpartition(".")[2], -1.0)
@@ -90,11 +113,18 @@ class Dagster:
             how_bad = str(severity).rpartition(".")[2].lower()
             self._checks[_name(key), check] = (how_bad, float(status == "SUCCEEDED"), _seconds(at))
         for asset, level in self._freshness.items():
-            if level >= 0 and (not self._windows or asset in self._windows):
+            if level >= 0 and self._has(asset):
                 yield "edge_asset_freshness", (asset,), level
         for (asset, check), (how_bad, passed, at) in self._checks.items():
-            yield "edge_asset_check_passed", (asset, check, how_bad), passed
-            yield "edge_asset_check_timestamp_seconds", (asset, check), at
+            if self._has(asset, check):
+                yield "edge_asset_check_passed", (asset, check, how_bad), passed
+                yield "edge_asset_check_timestamp_seconds", (asset, check), at
+
+    def _has(self, asset: str, check: str | None = None) -> bool:
+        """Whether there is such an asset, or check of it; where nobody can say, there is."""
+        if self._defined is None:
+            return True
+        return asset in self._defined.assets if check is None else (asset, check) in self._defined.checks
 
     def _later(self, index: sqlite3.Connection, table: str, query: str, again: int = 0) -> list[tuple[Any, ...]]:
         """The rows since the last look, and so many before them `again`; all of them where the storage is a new one."""
@@ -106,18 +136,49 @@ class Dagster:
         return found
 
 
-def fail_windows(settings: Settings) -> dict[str, float]:
-    """Of each asset that has a freshness policy, after how many seconds it fails; none where Dagster is not loaded."""
-    if "dagster" not in sys.modules:
-        return {}
-    from edge_assets.defs import anomalies, assets, gold, rollups
+def _runs(storage: sqlite3.Connection) -> Iterator[Sample]:
+    waiting, since = 0, []
+    for job, status, count, oldest in storage.execute(_RUNS):
+        yield "edge_dagster_runs", (job, status.lower()), float(count)
+        if status in WAITING:
+            waiting += count
+            since.append(_seconds(oldest))
+    yield "edge_dagster_queued_runs", (), float(waiting)
+    yield from told("edge_dagster_queued_runs_oldest_timestamp_seconds", min(since, default=None))
 
-    specs = [*assets.asset_specs(settings), *gold.gold_specs(settings), *rollups.rollup_specs(settings)]
-    policies = {"/".join(spec.key.path): spec.freshness_policy for spec in specs}
-    if settings.anomalies.enabled:
-        policies["/".join(anomalies.KEY.path)] = rollups.freshness(settings)
-    windows: dict[str, Any] = {name: getattr(policy, "fail_window", None) for name, policy in policies.items()}
-    return {name: window.to_timedelta().total_seconds() for name, window in windows.items() if window is not None}
+
+def defined(settings: Settings) -> Defined | None:
+    """What the definitions of these settings have; None where this process does not have them loaded."""
+    if "edge_assets.definitions" not in sys.modules:
+        return None
+    from edge_assets.definitions import build
+
+    definitions = build(settings)
+    specs = definitions.resolve_all_asset_specs()
+    windows = {_path(spec.key): fail_window(spec.freshness_policy) for spec in specs}
+    checks = definitions.resolve_asset_graph().asset_check_keys
+    return Defined(
+        {asset: window for asset, window in windows.items() if window is not None},
+        frozenset(windows),
+        frozenset((_path(check.asset_key), check.name) for check in checks),
+    )
+
+
+def fail_window(policy: dg.FreshnessPolicy | None) -> float | None:
+    """The seconds after which an asset is not fresh by any reading of its policy; None without one.
+
+    Of a schedule it is the longest time between two deadlines, and what before a deadline counts for it.
+    """
+    from dagster._core.definitions.freshness import CronFreshnessPolicy, TimeWindowFreshnessPolicy
+    from dagster._utils.schedules import cron_string_iterator
+
+    if isinstance(policy, TimeWindowFreshnessPolicy):
+        return policy.fail_window.to_timedelta().total_seconds()
+    if isinstance(policy, CronFreshnessPolicy):
+        ticks = cron_string_iterator(time.time(), policy.deadline_cron, policy.timezone)
+        longest = max(later.timestamp() - earlier.timestamp() for earlier, later in pairwise(islice(ticks, DEADLINES)))
+        return longest + policy.lower_bound_delta.total_seconds()
+    return None
 
 
 @contextmanager
@@ -129,6 +190,10 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _name(key: str) -> str:
     return "/".join(json.loads(key))
+
+
+def _path(key: dg.AssetKey) -> str:
+    return "/".join(key.path)
 
 
 def _seconds(text: str) -> float:

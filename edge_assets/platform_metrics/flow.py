@@ -80,7 +80,8 @@ def _stream(known: Mapping[str, Any]) -> Iterator[Sample]:
         yield from told(name, written.get(key))
     yield from told("edge_stream_lost_records_total", (known.get("lost") or {}).get("records"))
     yield from told("edge_stream_published_windows_total", known.get("published"))
-    yield from told("edge_stream_pending_devices", known.get("pending_devices"))
+    for state, rows in (known.get("state_rows") or {}).items():
+        yield "edge_stream_state_rows", (state,), float(rows)
     yield from told("edge_stream_watermark_timestamp_seconds", seconds(known.get("watermark")))
     turns = (known.get("maintenance") or {}).get("turns") or {}
     yield from told("edge_stream_longest_chore_seconds", turns.get("longest_seconds"))
@@ -94,6 +95,7 @@ def _progress(progress: Mapping[str, Any]) -> Iterator[Sample]:
     took = progress.get("batch_duration_ms")
     yield from told("edge_stream_batch_duration_seconds", None if took is None else took / 1_000)
     yield from told("edge_stream_batch_input_records", progress.get("input_rows"))
+    yield from told("edge_stream_input_records_per_second", progress.get("input_rows_per_second"))
     yield from told("edge_stream_processed_records_per_second", progress.get("processed_rows_per_second"))
     yield from told("edge_stream_lag_records", progress.get("lag"))
     for place, records in (progress.get("unread") or {}).items():

@@ -8,12 +8,12 @@ the first time, or whose log has been cut meanwhile, is read from its last check
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_assets import object_store
+from edge_assets import delta_log, object_store
 from edge_assets.platform_metrics.catalogue import Sample
 from edge_assets.settings import Settings
 from edge_assets.tables import all_tables
@@ -39,7 +39,7 @@ class Lake:
     def __call__(self, settings: Settings) -> Iterator[Sample]:
         left = MOST_COMMITS
         for table in all_tables(settings):
-            folder = settings.lake_path / table.layer / table.name / "_delta_log"
+            folder = settings.lake_path / table.layer / table.name
             known = self._known.setdefault(table.full_name, _Table())
             with object_store.in_words(settings):
                 left -= self._catch_up(folder, known, left, settings)
@@ -48,37 +48,22 @@ class Lake:
 
     def _catch_up(self, folder: Path, known: _Table, most: int, settings: Settings) -> int:
         """Read the commits since the last look, at most so many. Returns how many it read."""
-        commits, checkpoints = _listed(folder)
-        if not commits:
+        log = delta_log.listed(folder)
+        if not log.commits:
             known.version, known.checkpoint, known.files = -1, -1, {}
             return 0
-        newest = max(checkpoints, default=-1)
-        if max(commits) < known.version or (known.version + 1 not in commits and max(commits) > known.version):
-            known.version, known.files = newest, {}
-            if newest >= 0:
-                known.files = _of_checkpoint([folder / name for name in checkpoints[newest]], settings)
-        known.checkpoint = newest
-        due = sorted(version for version in commits if version > known.version)[: max(most, 0)]
-        for version in due:
-            for line in (folder / commits[version]).read_text().splitlines():
-                _apply(json.loads(line), known.files)
-            known.version = version
+        first, last = log.commits[0].version, log.commits[-1].version
+        if last < known.version or first > known.version + 1:
+            known.version, known.files = log.checkpoint, {}
+            if log.checkpoint >= 0:
+                known.files = _of_checkpoint(log.checkpoints[log.checkpoint], settings)
+        known.checkpoint = log.checkpoint
+        due = [commit for commit in log.commits if commit.version > known.version][: max(most, 0)]
+        for commit in due:
+            for action in commit.actions():
+                _apply(action, known.files)
+            known.version = commit.version
         return len(due)
-
-
-def _listed(folder: Path) -> tuple[dict[int, str], dict[int, list[str]]]:
-    """The commits of a log, and its checkpoints, which may lie in several files, by version."""
-    commits: dict[int, str] = {}
-    checkpoints: dict[int, list[str]] = {}
-    for name in [path.name for path in folder.iterdir()] if folder.exists() else ():
-        number = name.split(".")[0]
-        if not number.isdecimal():
-            continue
-        if ".checkpoint." in name and name.endswith(".parquet"):
-            checkpoints.setdefault(int(number), []).append(name)
-        elif name == f"{number}.json":
-            commits[int(number)] = name
-    return commits, checkpoints
 
 
 def _apply(action: Mapping[str, Any], files: dict[str, tuple[int, int]]) -> None:
@@ -92,7 +77,7 @@ def _rows(stats: str | None) -> int:
     return int(json.loads(stats).get("numRecords") or 0) if stats else 0
 
 
-def _of_checkpoint(paths: list[Path], settings: Settings) -> dict[str, tuple[int, int]]:
+def _of_checkpoint(paths: Iterable[Path], settings: Settings) -> dict[str, tuple[int, int]]:
     """The active files of a checkpoint."""
     import duckdb
 

@@ -21,6 +21,7 @@ from edge_assets.serving.answers import Answer
 from edge_assets.serving.asking import Asker, Session, Unchanged, matches
 from edge_assets.serving.catalogue import all_views, view
 from edge_assets.serving.described import describes, known_view, shown
+from edge_assets.serving.opened import Warehouse
 from edge_assets.serving.refusals import Refusal
 from edge_assets.settings import Settings
 
@@ -61,9 +62,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 _NO_VIEW: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "there is no such view"}}
 
 
-def router(settings: Settings) -> APIRouter:
-    """The read-only API of a home; nothing is opened before the first question."""
-    asker = Asker(settings)
+def router(settings: Settings, warehouse: Warehouse | None = None) -> APIRouter:
+    """The read-only API of a home; nothing is opened before the first question. `warehouse`: one that the process has
+    already."""
+    asker = Asker(settings, warehouse=warehouse)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:

@@ -64,10 +64,10 @@ class Session:
 class Asker:
     """Answers questions about rollups and lake. One for an app; `close` ends it."""
 
-    def __init__(self, settings: Settings, turns: Turns | None = None) -> None:
+    def __init__(self, settings: Settings, turns: Turns | None = None, warehouse: Warehouse | None = None) -> None:
         self.settings = settings
         self.turns = turns or Turns()
-        self.warehouse = Warehouse(settings)
+        self.warehouse = warehouse or Warehouse(settings)
         self.relations = Relations(settings)
         self._looks = Turns(threads=1)
         self._remembered = Remembered()

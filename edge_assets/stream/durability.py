@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from edge_assets import object_store
+from edge_assets.delta_log import Commit, commits, newest, since
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
 from edge_assets.settings import Settings
@@ -34,27 +35,6 @@ LOOK_BACK = 100
 
 CARRIED = "carried"
 """marks a note of an earlier commit, in one that belongs to no batch"""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One file of a table's log."""
-
-    version: int
-    path: Path
-
-    def actions(self) -> list[dict[str, Any]]:
-        """Raises `ValueError` where the file is torn."""
-        lines = self.path.read_text().splitlines()
-        if not lines:
-            raise ValueError("an empty commit")
-        return [json.loads(line) for line in lines]
-
-
-def commits(folder: Path) -> list[Commit]:
-    """A table's commits, oldest first; none where there is no table."""
-    files = (folder / "_delta_log").glob("*.json")
-    return sorted((Commit(int(f.stem), f) for f in files if f.stem.isdigit()), key=lambda c: c.version)
 
 
 def is_wanted(settings: Settings) -> bool:
@@ -86,22 +66,6 @@ class Durability:
                 _force(folder)
                 _force(folder / "_delta_log")
                 self._synced[table] = new[-1].version
-
-
-def newest(folder: Path) -> int:
-    """A table's newest version; -1 where there is no table."""
-    there = commits(folder)
-    return there[-1].version if there else -1
-
-
-def since(folder: Path, version: int) -> Iterator[Commit]:
-    """Commits after a version, found by name: listing a log of years for each batch would cost more than the sync."""
-    while True:
-        version += 1
-        path = folder / "_delta_log" / f"{version:020}.json"
-        if not path.exists():
-            return
-        yield Commit(version, path)
 
 
 def _added(folder: Path, commit: Commit) -> Iterator[tuple[Path, int]]:

@@ -239,7 +239,7 @@ class _Writer:
                     f"{topic}/{partition}": offset
                     for (_, topic, partition), offset in self.batches.note.positions.items()
                 },
-                "pending_devices": len(self.batches.note.pending),
+                "state_rows": self._state_rows(),
                 "lost": losses.told(self.batches.note.lost),
                 "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),
@@ -247,6 +247,16 @@ class _Writer:
                 "maintenance": {"turns": self.chores.held.as_dict(), **self.chores.last},
             }
         )
+
+    def _state_rows(self) -> dict[str, int]:
+        """What is kept from batch to batch. Spark's own state store is not used: commits' notes and tables hold it."""
+        note = self.batches.note
+        return {
+            "devices": len(self.batches.registry.entries),
+            "pending_devices": len(note.pending),
+            "open_sessions": sum(len(table.state.open) for table in self.closing.gold.tables),
+            "barriers": len(note.knowledge.fences),
+        }
 
 
 def _is_of_gold(request: requests.Request) -> bool:
@@ -265,6 +275,7 @@ def _progress(query: StreamingQuery) -> dict[str, Any]:
     return {
         "batch_duration_ms": last["batchDuration"],
         "input_rows": last["numInputRows"],
+        "input_rows_per_second": last.get("inputRowsPerSecond"),
         "processed_rows_per_second": last.get("processedRowsPerSecond"),
         "lag": sum(unread.values()),
         "unread": {f"{topic}/{partition}": records for (topic, partition), records in unread.items()},

@@ -20,8 +20,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edge_assets import delta_log
 from edge_assets.settings import Settings
-from edge_assets.stream import durability
 from edge_assets.stream.chores import Chore, Slice
 from edge_assets.stream.lake import Lake
 from edge_assets.tables import TABLES, Table, gold_tables
@@ -56,7 +56,7 @@ class DayFiles:
 
 def tables(lake: Lake, settings: Settings) -> tuple[Table, ...]:
     """The tables that are kept small. Those of gold are made with the first room."""
-    there = (table for table in gold_tables(settings) if durability.newest(lake.folder(table)) >= 0)
+    there = (table for table in gold_tables(settings) if delta_log.newest(lake.folder(table)) >= 0)
     return (*TABLES, *there)
 
 
@@ -127,7 +127,7 @@ class Maintenance:
             "files": sum(len(day.sizes) for day in days),
             "bytes": sum(sum(day.sizes) for day in days),
             "most_files_a_day": max((len(day.sizes) for day in days), default=0),
-            "log": len(durability.commits(self._lake.folder(table))),
+            "log": len(delta_log.commits(self._lake.folder(table))),
         }
 
     # -- joining -------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Maintenance:
     def _has_old_commits(self, table: Table) -> bool:
         """Whether the log keeps commits that are past their time. Delta cleans up at each checkpoint, of which a table
         that is rarely written has few."""
-        there = durability.commits(self._lake.folder(table))
+        there = delta_log.commits(self._lake.folder(table))
         return len(there) > 1 and there[0].path.stat().st_mtime < time.time() - LOG_DAYS * 86_400
 
     def _cut_log(self, table: Table) -> None:
@@ -204,7 +204,7 @@ class Growth:
     def __init__(self, lake: Lake, settings: Settings) -> None:
         self._lake = lake
         self._settings = settings
-        self._read = {table: durability.newest(lake.folder(table)) for table in tables(lake, settings)}
+        self._read = {table: delta_log.newest(lake.folder(table)) for table in tables(lake, settings)}
         self._files: dict[Table, int] = defaultdict(int)
         self._bytes: dict[Table, int] = defaultdict(int)
 
@@ -222,7 +222,7 @@ class Growth:
 
     def _news(self, table: Table) -> Iterator[int]:
         """The sizes of files that are new; those that were only joined are not."""
-        for commit in durability.since(self._lake.folder(table), self._read.get(table, -1)):
+        for commit in delta_log.since(self._lake.folder(table), self._read.get(table, -1)):
             added = (action["add"] for action in commit.actions() if "add" in action)
             yield from (about["size"] for about in added if about.get("dataChange", True))
             self._read[table] = commit.version

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from edge_assets import object_store
+from edge_assets import delta_log, object_store
 from edge_assets.settings import Settings
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.lake import TableName
@@ -37,16 +36,8 @@ def look(settings: Settings, name: TableName) -> Tidiness:
     day, most = max(days.items(), key=lambda item: item[1], default=(None, 0))
     with object_store.in_words(settings):
         sizes = sum(file.bytes for file in table.files)
-        log = commits_since_checkpoint(settings.lake_path / name[0] / name[1])
+        log = len(delta_log.listed(settings.lake_path / name[0] / name[1]).since_checkpoint)
     return Tidiness(".".join(name), len(table.files), sizes, day, most, log, table.columns)
-
-
-def commits_since_checkpoint(folder: Path) -> int:
-    """Commits that are newer than the newest checkpoint; without one, all of them."""
-    names = [path.name for path in (folder / "_delta_log").iterdir()] if (folder / "_delta_log").exists() else []
-    numbered = [(int(name.split(".")[0]), name) for name in names if name.split(".")[0].isdecimal()]
-    last = max((number for number, name in numbered if ".checkpoint." in name), default=-1)
-    return sum(number > last for number, name in numbered if name.endswith(".json") and ".checkpoint." not in name)
 
 
 def _day(path: str) -> str:

@@ -31,6 +31,7 @@ from edge_assets.dashboards.platform import PLATFORM
 from edge_assets.dashboards.rendering import GRID
 from edge_assets.dashboards.sensors import SENSORS
 from edge_assets.platform import broker, endpoints, process
+from edge_assets.platform_metrics.catalogue import METRICS
 from edge_assets.service import read_status
 from edge_assets.settings import Settings, SimulatorSettings
 from edge_assets.warehouse.rollups.update import update
@@ -59,10 +60,21 @@ MAY_BE_EMPTY = {
     "minio_": "the lake of this platform is a folder",
     "versitygw": "the lake of this platform is a folder",
     "edge_backup": "a new platform has no backup",
+    "edge_bridge_unrouted": "every message has a route",
+    "edge:disk_left": "a disk that others fill and empty need not fill",
     "/grafana_anomalies": "nothing is unlike its past in its first minutes",
     "/grafana_anomaly_counts": "nothing is unlike its past in its first minutes",
     "/grafana_sessions": "a stay has ended when nobody was in the room for ten minutes",
 }
+
+NOT_TOLD = {
+    "edge_alerts_outbox_oldest_timestamp_seconds": "no notification waits",
+    "edge_backup_size_bytes": "a new platform has no backup",
+    "edge_backup_timestamp_seconds": "a new platform has no backup",
+    "edge_bridge_unrouted_total": "every message has a route",
+    "edge_dagster_queued_runs_oldest_timestamp_seconds": "no run waits",
+}
+"""metrics that a platform that is well does not export"""
 
 EVERYTHING_SECONDS = 150
 """until every panel has something to show; on a machine at rest it takes half a minute"""
@@ -166,6 +178,7 @@ def test_no_panel_is_empty(watched: Watched) -> None:
                     empty[panel.title, _text(query)] = problem
         time.sleep(1)
     assert not empty, json.dumps({f"{title}: {query}": why for (title, query), why in empty.items()}, indent=1)
+    every_metric_is_told(watched)
     a_choice_is_understood(replace(watched, choices=choices), queries)
     the_alert_rules_find_nothing_amiss(watched)
     the_broker_says_what_its_exporter_shows(resolved)
@@ -193,6 +206,12 @@ def choices_of_variables(watched: Watched) -> dict[str, list[str]]:
         assert all(row["__text"] for row in rows)
         found[variable.name] = [row["__value"] for row in rows]
     return found
+
+
+def every_metric_is_told(watched: Watched) -> None:
+    """What the catalogue declares is what a running platform exports."""
+    told = set(fetched(f"{watched.prometheus}/api/v1/label/__name__/values")["data"])
+    assert set(METRICS) - told <= set(NOT_TOLD)
 
 
 def an_alert_fires(settings: Settings) -> None:

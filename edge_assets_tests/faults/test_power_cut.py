@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from edge_assets import delta_log
 from edge_assets.settings import Settings
 from edge_assets.stream import durability
 from edge_assets.tables import BRONZE_EVENTS, TABLES
@@ -53,7 +54,7 @@ def test_what_a_cut_tears_is_rebuilt_from_the_log(settings: Settings, kafka: Set
 
 def tear_newest(folder: Path, chance: random.Random) -> str | None:
     """Tear the newest commit that adds data, as if it had never reached the disk whole."""
-    commits = [commit for commit in durability.commits(folder) if list(durability._added(folder, commit))]
+    commits = [commit for commit in delta_log.commits(folder) if list(durability._added(folder, commit))]
     if not commits or (folder.name != BRONZE_EVENTS.name and chance.random() < 0.5):
         return None
     commit = commits[-1]

@@ -16,10 +16,10 @@ from edge_assets.anomalies import run as running
 from edge_assets.anomalies import table
 from edge_assets.anomalies.judgement import judgements
 from edge_assets.anomalies.run import Outcome, run
+from edge_assets.delta_log import commits
 from edge_assets.errors import AlreadyRunning
 from edge_assets.service import service_lock
 from edge_assets.settings import Settings, load_settings
-from edge_assets.stream.durability import commits
 from edge_assets.warehouse.rollups.update import rebuild_all, update
 from edge_assets.warehouse.sql import run_sql
 from edge_assets_tests.anomaly_lake import heard, told, windows

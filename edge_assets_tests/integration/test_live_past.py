@@ -11,6 +11,7 @@ import pytest
 from edge_assets.listening.heard import Device
 from edge_assets.live import past
 from edge_assets.live.devices import Devices
+from edge_assets.serving.opened import Warehouse
 from edge_assets.settings import Settings
 from edge_assets.tables import READINGS
 from edge_assets.warehouse.rollups.layout import database_path
@@ -45,7 +46,7 @@ def times(at: datetime, seconds: int) -> dict[str, object]:
 
 def remembered(settings: Settings) -> Devices:
     devices = Devices(settings)
-    asyncio.run(past.bring_back(settings, devices, time.time_ns() // 1_000))
+    asyncio.run(past.bring_back(settings, Warehouse(settings), devices, time.time_ns() // 1_000))
     return devices
 
 

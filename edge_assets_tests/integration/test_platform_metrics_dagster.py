@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,10 +14,12 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._daemon.types import DaemonHeartbeat
 
 from edge_assets.definitions import build
+from edge_assets.platform_metrics import dagster_word
 from edge_assets.platform_metrics.dagster_word import Dagster
 from edge_assets.settings import Settings
 
 KEY = dg.AssetKey(["silver", "readings"])
+WAITING = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
 
 @pytest.fixture
@@ -59,19 +62,19 @@ def test_assets_checks_and_heartbeats(settings: Settings, instance: dg.DagsterIn
 
 
 def test_what_comes_later_is_seen(settings: Settings, instance: dg.DagsterInstance) -> None:
-    @dg.asset(check_specs=[dg.AssetCheckSpec("whole", asset="thing")])
-    def thing() -> dg.MaterializeResult:
+    @dg.asset(key=KEY, check_specs=[dg.AssetCheckSpec("caught_up", asset=KEY)])
+    def readings() -> dg.MaterializeResult:
         looked.append(samples(settings, source))  # while the check is planned
         return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=False)])
 
     looked: list[dict[tuple[str, ...], float]] = []
     source = Dagster()
-    assert ("edge_asset_check_passed", "thing", "whole", "error") not in samples(settings, source)
-    assert dg.materialize([thing], instance=instance).success
-    assert ("edge_asset_check_passed", "thing", "whole", "error") not in looked[0]
-    assert samples(settings, source)["edge_asset_check_passed", "thing", "whole", "error"] == 0
-    instance.report_runless_asset_event(dg.AssetCheckEvaluation(dg.AssetKey("thing"), "whole", True, {}))
-    assert samples(settings, source)["edge_asset_check_passed", "thing", "whole", "error"] == 1
+    assert ("edge_asset_check_passed", "silver/readings", "caught_up", "error") not in samples(settings, source)
+    assert dg.materialize([readings], instance=instance).success
+    assert ("edge_asset_check_passed", "silver/readings", "caught_up", "error") not in looked[0]
+    assert samples(settings, source)["edge_asset_check_passed", "silver/readings", "caught_up", "error"] == 0
+    instance.report_runless_asset_event(dg.AssetCheckEvaluation(KEY, "caught_up", True, {}))
+    assert samples(settings, source)["edge_asset_check_passed", "silver/readings", "caught_up", "error"] == 1
 
 
 def test_runs_and_ticks(settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -92,6 +95,22 @@ def test_runs_and_ticks(settings: Settings, instance: dg.DagsterInstance) -> Non
     assert found["edge_dagster_storage_bytes",] > 10_000
 
 
+def test_runs_that_wait_are_the_queue(settings: Settings, instance: dg.DagsterInstance) -> None:
+    @dg.job
+    def rollups() -> None: ...
+
+    found = samples(settings)
+    assert found["edge_dagster_queued_runs",] == 0
+    assert ("edge_dagster_queued_runs_oldest_timestamp_seconds",) not in found
+    waiting = [instance.create_run_for_job(rollups, status=status) for status in WAITING]
+    found = samples(settings)
+    assert found["edge_dagster_queued_runs",] == 2
+    assert found["edge_dagster_queued_runs_oldest_timestamp_seconds",] == pytest.approx(time.time(), abs=60)
+    for run in waiting:
+        instance.report_run_failed(run)
+    assert samples(settings)["edge_dagster_queued_runs",] == 0
+
+
 def _tick(instance: dg.DagsterInstance, name: str) -> None:
     """A sensor's tick, as the daemon records it."""
     from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
@@ -104,9 +123,27 @@ def _tick(instance: dg.DagsterInstance, name: str) -> None:
 def test_windows_are_those_of_the_assets(settings: Settings, instance: dg.DagsterInstance) -> None:
     found = samples(settings)
     assert found["edge_asset_fail_window_seconds", "silver/readings"] == 9 * 3600, "without simulators: OWN_READINGS"
-    assert {"bronze/events", "gold/sessions", "rollups/readings_1m"} <= {
+    limited = [spec for spec in build(settings).resolve_all_asset_specs() if spec.freshness_policy is not None]
+    assert {"/".join(spec.key.path) for spec in limited} == {
         labels[0] for name, *labels in found if name == "edge_asset_fail_window_seconds"
     }
+
+
+def test_the_window_of_a_schedule_is_the_longest_that_keeps_to_it() -> None:
+    workdays = dg.FreshnessPolicy.cron("0 5 * * 1-5", timedelta(hours=2), "UTC")
+    assert dagster_word.fail_window(workdays) == (3 * 24 + 2) * 3600, "from Friday to Monday"
+    assert dagster_word.fail_window(None) is None
+
+
+def test_what_the_definitions_no_longer_have_is_not_told(settings: Settings, instance: dg.DagsterInstance) -> None:
+    gone = dg.AssetKey(["rollups", "of_a_former_version"])
+    for key in (KEY, gone):
+        instance.report_runless_asset_event(dg.AssetMaterialization(key))
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, "caught_up", passed=False, metadata={}))
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, "of_old", passed=False, metadata={}))
+    told = {(name, *labels) for name, *labels in samples(settings) if "window" not in name and labels}
+    assert {labels[0] for _, *labels in told} == {"silver/readings"}
+    assert {labels[1] for name, *labels in told if name == "edge_asset_check_passed"} == {"caught_up"}
 
 
 def test_the_storage_is_only_read(settings: Settings, instance: dg.DagsterInstance) -> None:

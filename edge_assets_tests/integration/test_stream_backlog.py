@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from edge_assets.delta_log import commits
 from edge_assets.log_record import Header, headers_of
 from edge_assets.platform import log as kafka_log
 from edge_assets.settings import Settings
-from edge_assets.stream.durability import commits
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests.stream_rig import Log, until, writer
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from edge_assets import delta_log
 from edge_assets.definitions import build
 from edge_assets.errors import LakeError
 from edge_assets.retention import Expired, is_marked
@@ -147,7 +148,7 @@ def _maintains(settings: Settings, log: Log, process: Any) -> None:
         assert (note is None) == (now is None)
         assert not (note and now) or now["batch"] >= note["batch"]
     readings = folder(settings, READINGS)
-    joined = [c for c in durability.commits(readings) if '"OPTIMIZE"' in c.path.read_text()]
+    joined = [c for c in delta_log.commits(readings) if '"OPTIMIZE"' in c.path.read_text()]
     assert joined and all('\\"carried\\": true' in c.path.read_text() for c in joined)
     assert verify(settings, wait_seconds=20).holds
 
@@ -201,20 +202,20 @@ def _cuts_logs(settings: Settings, log: Log) -> None:
         for path in (folder(settings, of) / "_delta_log").iterdir():
             if path.is_file():
                 os.utime(path, (old, old))
-    lengths = {of: len(durability.commits(folder(settings, of))) for of in TABLES}
+    lengths = {of: len(delta_log.commits(folder(settings, of))) for of in TABLES}
     notes = {of: durability.note_before(folder(settings, of)) for of in TABLES}
     with writer(settings) as process:
         goes_on(settings, log, process)
         requests.maintain(settings)
         assert verify(settings, wait_seconds=20).holds
     for of in TABLES:
-        there = len(durability.commits(folder(settings, of)))
+        there = len(delta_log.commits(folder(settings, of)))
         assert there < lengths[of] or lengths[of] <= 2, of.full_name
         note, now = notes[of], durability.note_before(folder(settings, of))
         assert note is None or (now is not None and now["batch"] >= note["batch"])
-    marked = [c for c in durability.commits(folder(settings, READINGS)) if is_marked(_metadata(c))]
+    marked = [c for c in delta_log.commits(folder(settings, READINGS)) if is_marked(_metadata(c))]
     assert not marked, "a retention commit of days ago is in the log still"
 
 
-def _metadata(commit: durability.Commit) -> str | None:
+def _metadata(commit: delta_log.Commit) -> str | None:
     return next(a["commitInfo"].get("userMetadata") for a in commit.actions() if "commitInfo" in a)

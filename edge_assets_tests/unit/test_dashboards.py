@@ -75,6 +75,20 @@ def test_every_metric_is_one_that_is_exported(name: str) -> None:
                 assert not unknown, panel.title
 
 
+def test_every_metric_of_the_platform_is_in_a_panel_or_raises_an_alert() -> None:
+    shown = {
+        name
+        for panel in panels(PLATFORM)
+        for query in panel.queries
+        if isinstance(query, Prometheus)
+        for name in metric_names(query.expr)
+    }
+    recorded = {rule["record"]: metric_names(rule["expr"]) for rule in rules("record")}
+    alarming = {name for rule in rules("alert") for name in metric_names(rule["expr"])}
+    told = shown | alarming
+    assert set(METRICS) == set(METRICS) & told.union(*(names for record, names in recorded.items() if record in told))
+
+
 @each_file
 def test_a_series_has_a_time_a_name_and_a_number(name: str) -> None:
     for panel in panels(DASHBOARDS[name]):

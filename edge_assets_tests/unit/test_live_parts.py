@@ -97,15 +97,15 @@ class House:
 
     def __init__(self, settings: Settings) -> None:
         self.devices = Devices(settings)
-        self._decoder = Decoder(settings)
+        self.decoder = Decoder(settings)
         self.now = NOW
 
     def say(self, topic: str, payload: Any, *, retained: bool = False) -> list[dict[str, Any]]:
         """Returns the frames that follow."""
         raw = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
-        heard: Heard = self._decoder.hear(Message(topic, raw, self.now, retained))
+        heard: Heard = self.decoder.hear(Message(topic, raw, self.now, retained))
         if heard.describes:
-            self.devices.describe(self._decoder.devices, self.now)
+            self.devices.describe(self.decoder.devices, self.now)
         else:
             self.devices.hear(heard)
         return [json.loads(frame) for frame in self.devices.take_news()]
@@ -275,8 +275,8 @@ def test_memory_is_bounded_by_series(settings: Settings) -> None:
 def test_rooms_have_the_names_that_people_gave_them(settings: Settings) -> None:
     house = House(settings)
     house.say("building/lab/telemetry", {"temperature": 20.5})
-    house.devices.name_rooms({"lab": "The lab"})
-    assert house.told("room", "lab")["name"] == "The lab"
+    assert house.told("room", "lab")["name"] == "lab"
+    house.decoder.room_names = {"lab": "The lab"}
     house.say("building/lab/telemetry", {"temperature": 20.6})
     assert house.told("room", "lab")["name"] == "The lab"
 

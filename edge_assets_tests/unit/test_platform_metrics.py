@@ -20,13 +20,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_assets.platform import process
-from edge_assets.platform_metrics import disk_use, jvm, lake, page
+from edge_assets.platform.endpoints import resolve
+from edge_assets.platform_metrics import disk_use, jvm, lake, log_ends, page
 from edge_assets.platform_metrics.catalogue import METRICS, Sample
 from edge_assets.platform_metrics.collector import PlatformCollector, Source
 from edge_assets.service import service_lock, status_path, write_json
 from edge_assets.settings import Settings, load_settings
 from edge_assets.tables import BRONZE_EVENTS, READINGS, all_tables
 from edge_assets.warehouse.lake import snapshot
+from edge_assets_tests.bridge_rig import with_settings
 from edge_assets_tests.lake_tables import reading, sound_lake, write
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +40,15 @@ STREAM_WRITER = {
     "written": {"read": 40, "dead_letter": 2, "readings": 90, "implausible": 1},
     "tables": {"silver.readings": {"rows": 90, "last_event_at": "2026-03-01T12:09:59+00:00"}},
     "positions": {"sensor-events/0": 42, "telemetry.lab/1": 3},
-    "progress": {"batch_duration_ms": 560, "input_rows": 20, "lag": 5, "unread": {"telemetry.lab/1": 5}},
+    "progress": {
+        "batch_duration_ms": 560,
+        "input_rows": 20,
+        "input_rows_per_second": 2.0,
+        "processed_rows_per_second": 35.7,
+        "lag": 5,
+        "unread": {"telemetry.lab/1": 5},
+    },
+    "state_rows": {"devices": 7, "open_sessions": 2},
     "problem": "the disk is full",
 }
 
@@ -79,6 +89,9 @@ def test_a_service_that_lives_and_what_it_counts(settings: Settings, registry: C
     assert found["edge_stream_batch_duration_seconds"] == 0.56
     assert found['edge_stream_partition_lag_records{partition="1",topic="telemetry.lab"}'] == 5
     assert found['edge_stream_records_total{outcome="dead_letter"}'] == 2
+    assert found["edge_stream_input_records_per_second"] == 2
+    assert found["edge_stream_processed_records_per_second"] == 35.7
+    assert found['edge_stream_state_rows{state="open_sessions"}'] == 2
     assert found['edge_table_last_event_timestamp_seconds{table="silver.readings"}'] == 1772366999
     dead = scraped(registry)
     assert dead['edge_service_up{service="stream_writer"}'] == 0
@@ -122,7 +135,7 @@ def test_broken_files_silence_their_source_alone(settings: Settings, registry: C
         (settings.home / path).write_text("no database")
     states = _when(collector, "folders")
     assert states == {
-        **dict.fromkeys(("processes", "bridge", "alerter", "simulators", "lake", "folders"), 1),
+        **dict.fromkeys(("processes", "bridge", "alerter", "simulators", "log_ends", "lake", "folders"), 1),
         **dict.fromkeys(("stream_writer", "disk", "dagster"), 0),
     }
 
@@ -229,6 +242,39 @@ def test_every_table_is_looked_at(settings: Settings) -> None:
             write(settings, table, [])
     found = {labels[0] for name, labels, _ in lake.Lake()(settings) if name == "edge_table_version"}
     assert found == {BRONZE_EVENTS.full_name, READINGS.full_name}
+
+
+# --- the embedded Kafka's log -----------------------------------------------------------------------------------------
+
+CHECKPOINT = "0\n3\nsensor-events 0 349\n__consumer_offsets 0 12\ntelemetry.lab 1 340\n"
+
+
+def _kafkas_file(settings: Settings, text: str) -> None:
+    path = settings.home / log_ends.FILE
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_the_logs_ends_are_what_kafka_notes(settings: Settings) -> None:
+    assert list(log_ends.log_ends(settings)) == []
+    _kafkas_file(settings, CHECKPOINT)
+    ends = [
+        ("edge_log_end_offset", ("sensor-events", "0"), 349.0),
+        ("edge_log_end_offset", ("telemetry.lab", "1"), 340.0),
+    ]
+    assert list(log_ends.log_ends(settings)) == ends
+    assert list(log_ends.log_ends(resolve(settings))) == ends, "as a service has its settings"
+    own = with_settings(settings, kafka={"bootstrap": "kafka.lan:9092"})
+    assert list(log_ends.log_ends(own)) == [], "what an embedded one has left behind says nothing of yours"
+
+
+def test_a_kafka_that_notes_it_otherwise_is_a_fault_of_that_source_alone(
+    settings: Settings, registry: CollectorRegistry
+) -> None:
+    _kafkas_file(settings, "1\n0\n")
+    found = scraped(registry)
+    assert found['edge_metrics_source_up{source="log_ends"}'] == 0
+    assert found['edge_metrics_source_up{source="disk"}'] == 1
 
 
 # --- disks, backups, JVMs ---------------------------------------------------------------------------------------------

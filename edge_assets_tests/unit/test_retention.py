@@ -9,14 +9,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from edge_assets import retention
+from edge_assets import delta_log, retention
 from edge_assets.defs.lake_care import few_files, short_log
 from edge_assets.errors import SettingsError
 from edge_assets.retention import Expired
 from edge_assets.settings import RetentionRule, Settings, load_settings
 from edge_assets.stream import durability
 from edge_assets.stream.maintenance import part_below
-from edge_assets.warehouse.tidiness import Tidiness, commits_since_checkpoint
+from edge_assets.warehouse.tidiness import Tidiness
 
 RULES = (
     RetentionRule(device="plug*", measurement="link?uality", raw_days=10),
@@ -160,11 +160,11 @@ def test_a_table_without_a_batch_carries_none(tmp_path: Path) -> None:
 def test_the_log_is_measured_from_its_last_checkpoint(tmp_path: Path) -> None:
     for version in range(12):
         commit(tmp_path, version, None)
-    assert commits_since_checkpoint(tmp_path) == 12
+    assert len(delta_log.listed(tmp_path).since_checkpoint) == 12
     (tmp_path / "_delta_log" / f"{9:020}.checkpoint.parquet").touch()
     (tmp_path / "_delta_log" / "_last_checkpoint").touch()
-    assert commits_since_checkpoint(tmp_path) == 2
-    assert commits_since_checkpoint(tmp_path / "nowhere") == 0
+    assert len(delta_log.listed(tmp_path).since_checkpoint) == 2
+    assert delta_log.listed(tmp_path / "nowhere") == delta_log.Log()
 
 
 def test_checks_fail_beyond_their_limits(settings: Settings) -> None:

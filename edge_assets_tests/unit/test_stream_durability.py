@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
+from edge_assets import delta_log
 from edge_assets.errors import LakeError
 from edge_assets.stream import durability
 from edge_assets.tables import BRONZE_EVENTS, READINGS, Table
@@ -41,7 +42,7 @@ def batches(lake: Path, table=READINGS) -> list[int]:
 
 
 def data_file(lake: Path, version: int, table=READINGS) -> Path:
-    commit = durability.commits(folder(lake, table))[version]
+    commit = delta_log.commits(folder(lake, table))[version]
     return next(file for file, _ in durability._added(folder(lake, table), commit))
 
 
@@ -70,13 +71,13 @@ def test_a_torn_data_file_takes_all_tables_back_to_the_batch_before(lake: Path, 
 
 @pytest.mark.parametrize("content", [b"", b'{"commitInfo":{"oper', bytes(300)])
 def test_a_torn_commit_is_forgotten(lake: Path, content: bytes) -> None:
-    durability.commits(folder(lake, BRONZE_EVENTS))[1].path.write_bytes(content)
+    delta_log.commits(folder(lake, BRONZE_EVENTS))[1].path.write_bytes(content)
     assert durability.mend(lake) == 1
     assert [batches(lake, table) for table in TABLES] == [[1], [1]]
 
 
 def test_a_commit_of_bronze_that_never_reached_the_disk_takes_the_others_back(lake: Path) -> None:
-    durability.commits(folder(lake, BRONZE_EVENTS))[2].path.unlink()
+    delta_log.commits(folder(lake, BRONZE_EVENTS))[2].path.unlink()
     assert durability.mend(lake) == 2
     assert [batches(lake, table) for table in TABLES] == [[1, 2], [1, 2]]
 
@@ -89,7 +90,7 @@ def test_a_table_that_is_rarely_written_costs_the_others_one_batch(lake: Path, t
     if tear:
         data_file(lake, 3).write_bytes(tear)
     else:
-        durability.commits(folder(lake))[3].path.write_bytes(tear)
+        delta_log.commits(folder(lake))[3].path.write_bytes(tear)
     assert durability.mend(lake) == 5
     assert [batches(lake, table) for table in TABLES] == [[1, 2, 3, 4, 5], [1, 2, 3]]
 
@@ -107,7 +108,7 @@ def test_a_file_that_was_replaced_may_be_gone(lake: Path) -> None:
 
 
 def test_a_table_torn_from_its_first_commit_on_says_what_to_do(lake: Path) -> None:
-    durability.commits(folder(lake))[0].path.write_bytes(b"")
+    delta_log.commits(folder(lake))[0].path.write_bytes(b"")
     with pytest.raises(LakeError, match="restore a backup"):
         durability.mend(lake)
 
@@ -119,7 +120,7 @@ def test_sync_forces_each_new_commit_once_data_before_log(lake: Path, monkeypatc
     write_deltalake(folder(lake), pa.table({"batch": [4]}), mode="append")
     watch.sync()
     watch.sync()
-    commit = durability.commits(folder(lake))[3]
+    commit = delta_log.commits(folder(lake))[3]
     assert [path for path in forced if path.suffix in (".parquet", ".json")] == [data_file(lake, 3), commit.path]
 
 
@@ -146,7 +147,7 @@ def test_gold_goes_back_with_the_batches_that_it_was_made_of(with_gold: Path) ->
 
 
 def test_gold_of_which_no_commit_is_whole_is_made_anew(with_gold: Path) -> None:
-    durability.commits(folder(with_gold, GOLD))[0].path.write_text("")
+    delta_log.commits(folder(with_gold, GOLD))[0].path.write_text("")
     assert durability.mend(with_gold) is None
     assert not folder(with_gold, GOLD).exists()
     assert batches(with_gold) == [1, 2, 3]

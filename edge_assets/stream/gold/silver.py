@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from edge_assets import delta_log
 from edge_assets.retention import Expired, is_marked
 from edge_assets.stream import durability
 from edge_assets.stream.gold.sessions import Session
@@ -77,15 +78,14 @@ class Silver:
         was. None: the log no longer has all of these commits."""
         files: list[Path] = []
         for version in range(after + 1, until + 1):
-            path = self._folder / "_delta_log" / f"{version:020d}.json"
             try:
-                files += _late_files(self._folder, durability.Commit(version, path))
+                files += _late_files(self._folder, delta_log.commit_of(self._folder, version))
             except FileNotFoundError:
                 return None
         return files
 
 
-def _late_files(folder: Path, commit: durability.Commit) -> Iterator[Path]:
+def _late_files(folder: Path, commit: delta_log.Commit) -> Iterator[Path]:
     actions = commit.actions()
     note = durability.note_of(commit)
     if note is not None and note.get("late") == 0 and not note.get("work"):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from edge_assets import delta_log
 from edge_assets.settings import Window
 from edge_assets.stream import durability
 from edge_assets.stream.gold import windows
@@ -67,7 +68,7 @@ class Windows(GoldTable):
     def _of_newest_commit(self) -> list[Any]:
         """What the last writer may not have got rid of: its newest commit, unless that was a correction."""
         folder = self._lake.folder(self.table)
-        newest = next((commit for commit in reversed(durability.commits(folder)) if durability.note_of(commit)), None)
+        newest = next((commit for commit in reversed(delta_log.commits(folder)) if durability.note_of(commit)), None)
         actions = newest.actions() if newest else []
         files = [str(folder / unquote(action["add"]["path"])) for action in actions if "add" in action]
         if not files or any("remove" in action for action in actions):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from edge_assets import delta_log
 from edge_assets.errors import LakeError
 from edge_assets.retention import is_marked
 from edge_assets.warehouse.rollups.layout import Seen
@@ -52,11 +53,11 @@ class News:
 
 
 def commit_path(table: Path, version: int) -> Path:
-    return table / "_delta_log" / f"{version:020d}.json"
+    return delta_log.commit_of(table, version).path
 
 
 def exists(table: Path) -> bool:
-    return any((table / "_delta_log").glob("*.json"))
+    return delta_log.newest(table) >= 0
 
 
 def mark(table: Path, version: int) -> str:
@@ -66,10 +67,10 @@ def mark(table: Path, version: int) -> str:
 
 def latest(table: Path) -> Seen:
     """The newest version, found by listing the log: for a first look at a table only. Raises `LogGone` without any."""
-    versions = [int(path.stem) for path in (table / "_delta_log").glob("*.json") if path.stem.isdecimal()]
-    if not versions:
+    version = delta_log.newest(table)
+    if version < 0:
         raise LogGone(f"{table} has no commits")
-    return Seen(max(versions), mark(table, max(versions)))
+    return Seen(version, mark(table, version))
 
 
 def since(table: Path, seen: Seen) -> News:
