@@ -1,9 +1,9 @@
 """What keeps Dagster's own storage small: it keeps everything for ever unless somebody takes it away.
 
-Daily, by age (`EDGE_DAGSTER__KEEP_DAYS`): finished runs with their files, and reports of materializations, checks and
-freshness, the latest of each kept; runs that no process can be behind any more. Where that leaves more than
-`EDGE_DAGSTER__KEEP_MB`, the same again with half the days, down to one. Then free pages go back to the disk. Ticks of
-sensors and schedules are purged by Dagster itself, by the ages in `dagster.yaml`. How: `edge_assets.defs.purging`.
+Daily, by age (`EDGE_DAGSTER__KEEP_DAYS`): finished runs with their files, reports of materializations, checks and
+freshness, and ticks, the latest of each kept; runs that no process can be behind any more. Where that leaves more than
+`EDGE_DAGSTER__KEEP_MB`, the same again with half the days, down to one. Then free pages go back to the disk. Most ticks are
+purged sooner, by Dagster itself and the ages in `dagster.yaml`. How: `edge_assets.defs.purging`.
 """
 
 import logging
@@ -35,6 +35,7 @@ STALE_DAYS = 1.0
 """bounded work that is still active after this time has lost its process"""
 
 PAGE = 500
+DONE = ("runs without a process", "runs deleted", "reports deleted", "ticks deleted", "lost files")
 FINISHED = [status for status in dg.DagsterRunStatus if status.value in ("SUCCESS", "FAILURE", "CANCELED")]
 
 
@@ -79,7 +80,7 @@ def clean(instance: dg.DagsterInstance, now: float, keep_days: int, keep_mb: int
     except sqlite3.Error as error:  # somebody writes for long; there is another night
         log.warning("free space was not given back: %s", error)
     return {
-        **{name: done[name] for name in ("runs without a process", "runs deleted", "reports deleted", "lost files")},
+        **{name: done[name] for name in DONE},
         "days kept": days,
         "MB in use": round(left / 1e6),
         "MB given back": round(freed / 1e6),
@@ -92,6 +93,7 @@ def _delete(instance: dg.DagsterInstance, now: float, days: int) -> Counter[str]
         {
             "runs deleted": sum(1 for _ in _delete_runs(instance, before)),
             "reports deleted": purging.delete_reports(instance, before),
+            "ticks deleted": purging.delete_ticks(instance, before),
             "lost files": purging.delete_lost_files(instance, min(before, now - timedelta(days=1).total_seconds())),
         }
     )

@@ -6,6 +6,7 @@ the real storage. Files are SQLite's, which is the default; another storage give
 | what | where it lies | bytes each (dagster 1.13.27) |
 |---|---|---|
 | a report without a run: materialization, check, freshness | `history/runs/index.db`, and once more in `.db` | 1,500 |
+| a look of a sensor, schedule or automation (a tick): Dagster's own ages leave out some | `schedules/schedules.db` | |
 | a run's events | `history/runs/<run>.db`, which `delete_run` leaves behind | 130,000 |
 | free pages: used again, and never given back | each of them | |
 | what is written ahead (`-wal`): keeps the largest size that it had | each of them | |
@@ -82,6 +83,19 @@ def keep_latest_materializations(instance: dg.DagsterInstance, run_id: str) -> N
             .group_by(Events.c.asset_key, Events.c.partition)
         )
         connection.execute(Events.update().where(of_run, Events.c.id.in_(latest)).values(run_id=""))
+
+
+def delete_ticks(instance: dg.DagsterInstance, before: float) -> int:
+    """Delete looks of sensors, schedules and automation before that time, except the latest of each."""
+    import sqlalchemy as db
+    from dagster._core.storage.schedules.schema import JobTickTable as Ticks
+
+    storage: Any = instance.schedule_storage
+    latest = db.select(db.func.max(Ticks.c.id)).group_by(Ticks.c.job_origin_id, Ticks.c.selector_id)
+    with storage.connect() as connection:
+        old = Ticks.delete().where(Ticks.c.timestamp < _time(before), Ticks.c.id.not_in(latest))
+        deleted: int = connection.execute(old).rowcount
+        return deleted
 
 
 def delete_lost_files(instance: dg.DagsterInstance, before: float) -> int:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.scheduler.instigation import TickData, TickStatus
 
 from edge_assets.defs import purging
 from edge_assets.defs.housekeeping import KEPT_PER_JOB, housekeeping_job
@@ -140,6 +142,25 @@ def test_beyond_its_size_fewer_days_are_kept_and_the_disk_gets_the_space(
     assert done["MB given back"] >= 25
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.db*")) < 2e6
     assert clean(instance, now + 2.5 * DAY, keep_mb=20)["days kept"] == RUN_DAYS
+
+
+def test_old_ticks_go_and_the_latest_of_each_stays(instance: dg.DagsterInstance) -> None:
+    for name, count in (("often", 3), ("once", 1)):
+        for number in range(count):
+            instance.create_tick(
+                TickData(
+                    instigator_origin_id=f"origin of {name}",
+                    instigator_name=name,
+                    instigator_type=InstigatorType.SENSOR,
+                    status=TickStatus.SUCCESS,
+                    timestamp=time.time() - 100 + number,
+                    selector_id=f"selector of {name}",
+                )
+            )
+    assert clean(instance, time.time() + (RUN_DAYS - 1) * DAY)["ticks deleted"] == 0
+    assert clean(instance, time.time() + (RUN_DAYS + 1) * DAY)["ticks deleted"] == 2
+    assert len(instance.get_ticks("origin of often", "selector of often")) == 1
+    assert len(instance.get_ticks("origin of once", "selector of once")) == 1
 
 
 def test_a_file_that_a_cut_left_behind_goes(instance: dg.DagsterInstance, tmp_path: Path) -> None:
