@@ -2,8 +2,8 @@
 
 Daily, by age (`EDGE_DAGSTER__KEEP_DAYS`): finished runs with their files, reports of materializations, checks and
 freshness, and ticks, the latest of each kept; runs that no process can be behind any more. Where that leaves more than
-`EDGE_DAGSTER__KEEP_MB`, the same again with half the days, down to one. Then free pages go back to the disk. Most ticks are
-purged sooner, by Dagster itself and the ages in `dagster.yaml`. How: `edge_assets.defs.purging`.
+`EDGE_DAGSTER__KEEP_MB`, the same again with half the days, down to one. Then free pages go back to the disk. Most ticks
+are purged sooner, by Dagster itself and the ages in `dagster.yaml`. How: `edge_assets.defs.purging`.
 """
 
 import logging

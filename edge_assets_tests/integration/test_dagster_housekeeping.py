@@ -154,6 +154,8 @@ def test_old_ticks_go_and_the_latest_of_each_stays(instance: dg.DagsterInstance)
                     instigator_type=InstigatorType.SENSOR,
                     status=TickStatus.SUCCESS,
                     timestamp=time.time() - 100 + number,
+                    run_ids=[],
+                    run_keys=[],
                     selector_id=f"selector of {name}",
                 )
             )
