@@ -132,7 +132,7 @@ def hold_loop(context: dg.OpExecutionContext, service: Service, settings: Settin
     dagster_home = Path(context.instance.root_directory)
     with stop_on_signals(stop), held_open(dagster_home), kept(settings, service.name) as said:
         watch = Watch(context, service, settings, stop, said)
-        context.log.info(
+        said.say(
             f"{service.name} is pid {os.getpid()}. Here: a summary every {SUMMARY_SECONDS / 60:.0f} minutes, and "
             f"warnings. All that it says: {log_path(settings, service.name)}"
         )
@@ -142,14 +142,15 @@ def hold_loop(context: dg.OpExecutionContext, service: Service, settings: Settin
             watch.until_done(work)
     work.result()
     status = _status(context)
-    context.log.info(f"{service.name} stopped: {_why(service, settings, status)}")
-    if status in STOP_STATUSES:
-        raise dg.DagsterExecutionInterruptedError()
-    if not stop.is_set():
+    terminated = status in STOP_STATUSES
+    if not terminated and not stop.is_set():
         raise PlatformError(f"{service.name}: its loop ended unasked, expected it to run on; its log lines say why")
+    context.log.info(f"{service.name} stopped: {_why(settings, status, watch.successor)}")
+    if terminated:
+        raise dg.DagsterExecutionInterruptedError()
 
 
-def _why(service: Service, settings: Settings, status: dg.DagsterRunStatus | None) -> str:
+def _why(settings: Settings, status: dg.DagsterRunStatus | None, successor: str | None) -> str:
     """Who has ended it, and what comes next, for the person who reads its run."""
     if status == dg.DagsterRunStatus.FAILURE:
         return "this run was reported failed. Its keep-alive starts the service again"
@@ -157,7 +158,7 @@ def _why(service: Service, settings: Settings, status: dg.DagsterRunStatus | Non
         return "a person terminated this run. It stays stopped; launch the job to start it again"
     if is_shutting_down(settings):
         return "the platform is shutting down. `edge up` starts it again"
-    if successor := takeover.next_run(settings, service.name):
+    if successor:
         return f"run {successor[:8]} takes over"
     return "its process was sent SIGTERM. Its keep-alive starts it again"
 
@@ -174,6 +175,8 @@ class Watch:
         said: RunLog,
     ) -> None:
         self.counters: dict[str, Any] = {}
+        self.successor: str | None = None
+        """the run that takes the service over, where this one ended for it"""
         self._context = context
         self._service = service
         self._settings = settings
@@ -201,7 +204,11 @@ class Watch:
 
         keep({"run_id": self._context.run_id})
         module, _, function = self._service.loop.partition(":")
-        getattr(import_module(module), function)(settings, stop, keep)
+        try:
+            getattr(import_module(module), function)(settings, stop, keep)
+        finally:
+            # As long as the lock is held, whoever waits for it says so.
+            self.successor = takeover.next_run(settings, self._service.name)
 
     def until_done(self, work: Future[None]) -> None:
         done = threading.Event()
