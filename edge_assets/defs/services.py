@@ -15,6 +15,7 @@ How a run ends:
 | nobody | kill -9, reboot | FAILURE, by the code server or by the keep-alive: started anew |
 """
 
+import logging
 import os
 import signal
 import sys
@@ -39,6 +40,8 @@ from edge_assets.defs.summaries import summary
 from edge_assets.errors import PlatformError
 from edge_assets.service import Report, run_service
 from edge_assets.settings import Settings
+
+log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 DAGSTER_SECONDS = 5.0
@@ -132,6 +135,7 @@ def hold_loop(context: dg.OpExecutionContext, service: Service, settings: Settin
     dagster_home = Path(context.instance.root_directory)
     with stop_on_signals(stop), held_open(dagster_home), kept(settings, service.name) as said:
         watch = Watch(context, service, settings, stop, said)
+        log.info("%s begins: pid %d, run %s", service.name, os.getpid(), context.run_id)
         said.say(
             f"{service.name} is pid {os.getpid()}. Here: a summary every {SUMMARY_SECONDS / 60:.0f} minutes, and "
             f"warnings. All that it says: {log_path(settings, service.name)}"
@@ -140,6 +144,7 @@ def hold_loop(context: dg.OpExecutionContext, service: Service, settings: Settin
             # The loop is imported in its thread too: an import of seconds delays no signal.
             work = thread.submit(watch.hold)
             watch.until_done(work)
+        log.info("%s has ended", service.name)
     work.result()
     status = _status(context)
     terminated = status in STOP_STATUSES
@@ -249,7 +254,9 @@ class Watch:
         more = (
             f"; {left_out:,} further warnings are in {log_path(self._settings, self._service.name)}" if left_out else ""
         )
-        self._context.log.info(summary(self._service.name, counters, before, seconds) + more)
+        told = summary(self._service.name, counters, before, seconds) + more
+        log.info("%s", told)
+        self._context.log.info(told)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """Dagster's storage in trouble (locked, disk full) stops no service: said once when it starts and ends."""
