@@ -267,7 +267,8 @@ def test_launching_a_running_service_restarts_it(running: Cockpit) -> None:
     running.eventually(lambda: running.statuses() == ["STARTED", "SUCCESS"])
     new = running.runs()[0]
     assert f"run {new.run_id[:8]} takes over" in running.said(old)
-    assert f"bridge is pid {pid}" in running.said(new) and "logs/bridge.log" in running.said(new)
+    running.eventually(lambda: f"bridge is pid {pid}" in running.said(new))
+    assert "this run takes over" in running.said(new) and "logs/bridge.log" in running.said(new)
     running.looked()
     assert running.holder() == pid
     assert running.statuses() == ["STARTED", "SUCCESS"]
