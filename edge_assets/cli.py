@@ -441,10 +441,10 @@ def bench(
         str,
         typer.Argument(
             help="bridge, stream, backlog, latency, writes, footprint, start, query, rollup, anomalies, alert, live, "
-            "serving"
+            "serving, recovery, cockpit"
         ),
     ],
-    seconds: Annotated[float | None, typer.Option(help="how long latency and writes measure, each time")] = None,
+    seconds: Annotated[float | None, typer.Option(help="how long latency, writes and cockpit measure")] = None,
     messages: Annotated[int | None, typer.Option(min=1, help="how long a backlog is drained; left out: a day")] = None,
     series: Annotated[Path | None, typer.Option(help="for anomalies: a labelled CSV of timestamp and value")] = None,
     windows: Annotated[Path | None, typer.Option(help="its labels, as the Numenta benchmark has them (JSON)")] = None,

@@ -38,6 +38,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     rollup_job, rollup_schedule = rollups.rollup_job(settings, also=[asset.key for asset in found])
     compare_job, compare_schedule = rollups.rollup_check_job()
     gold_job, gold_schedule = gold.check_gold_job(settings)
+    house_job, house_schedule = housekeeping.housekeeping_job(settings)
     care = lake_care.care_jobs(settings)
     return dg.Definitions(
         assets=freshness.with_limits(
@@ -61,7 +62,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
         ],
         jobs=[
             *(job for _, job in pairs),
-            *(verify_job, gold_job, rollup_job, compare_job, reprocessing.reprocess_job(), housekeeping.housekeeping),
+            *(verify_job, gold_job, rollup_job, compare_job, reprocessing.reprocess_job(), house_job),
             *(job for job, _ in care),
         ],
         sensors=[
@@ -69,7 +70,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *(checks.check_sensor(settings), notices.notice_sensor(settings)),
         ],
         schedules=[
-            *(verify_schedule, gold_schedule, rollup_schedule, compare_schedule, housekeeping.housekeeping_daily),
+            *(verify_schedule, gold_schedule, rollup_schedule, compare_schedule, house_schedule),
             *(schedule for _, schedule in care),
         ],
     )

@@ -523,6 +523,19 @@ class DagsterSettings(Section):
         'seldom, or you want to know sooner: {"silver/readings": 1440} fails at an age of a day, and warns at half of '
         "it. The least is 1; services report each five minutes",
     )
+    keep_days: int = Field(
+        default=14, ge=1, description="how long finished runs and reports stay in Dagster's storage; the newest stay on"
+    )
+    keep_mb: int = Field(
+        default=500, ge=20, description="of that storage: where it holds more, fewer days of it are kept"
+    )
+    renew_mb: int = Field(
+        default=600,
+        ge=0,
+        description="a process of Dagster's (code server, page, daemon) whose memory comes to this is started anew; "
+        "the services run on. 0: never",
+    )
+    renew_days: int = Field(default=7, ge=0, description="and so is one that has run for so many days. 0: never")
 
 
 class Settings(BaseSettings):

@@ -15,7 +15,7 @@ from edge_assets.settings import Settings
 
 NAMES = (
     *("bridge", "stream", "backlog", "latency", "writes", "footprint", "start", "query", "rollup", "anomalies"),
-    *("alert", "live", "serving"),
+    *("alert", "live", "serving", "recovery", "cockpit"),
 )
 
 

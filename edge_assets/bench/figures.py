@@ -25,3 +25,11 @@ def timed(ask: Callable[[], Any], times: int) -> dict[str, float]:
         ask()
         taken.append((time.perf_counter() - begun) * 1e3)
     return percentiles(taken, "ms")
+
+
+def growth_per_day(samples: Sequence[tuple[float, float]]) -> float:
+    """The slope of (seconds, value), by least squares, as a growth in a day; 0 of fewer than two samples."""
+    if len(samples) < 2:
+        return 0.0
+    at, values = zip(*samples, strict=True)
+    return statistics.linear_regression(at, values).slope * 86_400

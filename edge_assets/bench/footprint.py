@@ -34,16 +34,16 @@ def run(settings: Settings, minutes: float = MINUTES) -> dict[str, Any]:
         peak, end = 0.0, time.monotonic() + minutes * 60
         while time.monotonic() < end:
             time.sleep(min(SAMPLE_SECONDS, max(end - time.monotonic(), 0)))
-            by_part = _by_part(own)
-            peak = max(peak, sum(by_part.values()))
-    found["parts_mb"] = {name: round(size) for name, size in sorted(by_part.items(), key=lambda item: -item[1])}
-    found["sum_mb"] = round(sum(by_part.values()))
+            sizes = by_part(own)
+            peak = max(peak, sum(sizes.values()))
+    found["parts_mb"] = {name: round(size) for name, size in sorted(sizes.items(), key=lambda item: -item[1])}
+    found["sum_mb"] = round(sum(sizes.values()))
     found["peak_sum_mb"] = round(peak)
     shutil.rmtree(own.home)
     return found
 
 
-def _by_part(settings: Settings) -> dict[str, float]:
+def by_part(settings: Settings) -> dict[str, float]:
     """Memory by the part that a process is, or descends from."""
     names = _names(settings)
     sizes: dict[str, float] = defaultdict(float)

@@ -62,22 +62,33 @@ def prepare(settings: Settings) -> None:
 def running(settings: Settings) -> Iterator[float]:
     """The platform, up. Yields the seconds from the command to being up; stops it at the end."""
     begun = time.monotonic()
-    child = subprocess.Popen(
+    child = start(settings)
+    try:
+        wait_until_up(settings, child)
+        yield time.monotonic() - begun
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def start(settings: Settings) -> subprocess.Popen[bytes]:
+    """`edge up`, just begun."""
+    return subprocess.Popen(
         [sys.executable, "-m", "edge_assets.cli", "up", "--background"],
         env={**os.environ, **settings.environment()},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
-        while read_status(settings, supervisor.NAME).get("state") != "running":
-            if child.poll() is not None or time.monotonic() - begun > UP_SECONDS:
-                log = settings.home / "logs" / "supervisor.log"
-                raise PlatformError(f"starting the bench's platform in {settings.home}: it is not up; {log} says why")
-            time.sleep(POLL_SECONDS)
-        yield time.monotonic() - begun
-    finally:
-        child.terminate()
-        child.wait()
+
+
+def wait_until_up(settings: Settings, child: subprocess.Popen[bytes]) -> None:
+    """Wait until this `edge up` says that it is up. Raises `PlatformError`."""
+    begun = time.monotonic()
+    while (known := read_status(settings, supervisor.NAME)).get("state") != "running" or known.get("pid") != child.pid:
+        if child.poll() is not None or time.monotonic() - begun > UP_SECONDS:
+            log = settings.home / "logs" / "supervisor.log"
+            raise PlatformError(f"starting the bench's platform in {settings.home}: it is not up; {log} says why")
+        time.sleep(POLL_SECONDS)
 
 
 @contextmanager

@@ -1,69 +1,102 @@
 """What keeps Dagster's own storage small: it keeps everything for ever unless somebody takes it away.
 
-Daily: finished runs by age, with the file of events that `delete_run` leaves behind (130 KB each); the reports of
-materializations and checks by age, the latest of each kept; runs that no process can be behind any more. Ticks of
-sensors and schedules are purged by Dagster itself, by the ages in `dagster.yaml`.
+Daily, by age (`EDGE_DAGSTER__KEEP_DAYS`): finished runs with their files, reports of materializations, checks and
+freshness, and ticks, the latest of each kept; runs that no process can be behind any more. Where that leaves more than
+`EDGE_DAGSTER__KEEP_MB`, the same again with half the days, down to one. Then free pages go back to the disk. Most ticks
+are purged sooner, by Dagster itself and the ages in `dagster.yaml`. How: `edge_assets.defs.purging`.
 """
 
+import logging
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from edge_assets.defs import purging
 from edge_assets.defs.keep_alive import ACTIVE
+from edge_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster._core.storage.dagster_run import RunRecord
 
-RUN_DAYS = 14
+log = logging.getLogger(__name__)
+
 KEPT_PER_JOB = 3
 """the newest runs of each job stay whatever their age: the keep-alive reads from them whether a person stopped it"""
 MOST_PER_JOB = 100
 """and of one that fails again and again no more than these stay"""
 
-EVENT_DAYS = 14
 STALE_DAYS = 1.0
 """bounded work that is still active after this time has lost its process"""
 
 PAGE = 500
+DONE = ("runs without a process", "runs deleted", "reports deleted", "ticks deleted", "lost files")
 FINISHED = [status for status in dg.DagsterRunStatus if status.value in ("SUCCESS", "FAILURE", "CANCELED")]
 
 
-@dg.op(description="Takes old runs, their files and old reports out of Dagster's storage.")
-def clean_storage(context: dg.OpExecutionContext) -> None:
-    done = clean(context.instance, now=time.time())
-    context.log.info(", ".join(f"{name}: {count}" for name, count in done.items()))
+def housekeeping_job(settings: Settings) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    keep_days, keep_mb = settings.dagster.keep_days, settings.dagster.keep_mb
+
+    @dg.op(description="Takes old runs, their files and old reports out of Dagster's storage.")
+    def clean_storage(context: dg.OpExecutionContext) -> None:
+        done = clean(context.instance, time.time(), keep_days, keep_mb)
+        context.log.info(", ".join(f"{name}: {count}" for name, count in done.items()))
+
+    @dg.job(
+        executor_def=dg.in_process_executor,
+        description=f"Daily: takes runs and reports older than {keep_days} days out of Dagster's storage, and younger "
+        f"ones while it holds more than {keep_mb} MB. The newest of each stay. The lake is not touched.",
+    )
+    def housekeeping() -> None:
+        clean_storage()
+
+    schedule = dg.ScheduleDefinition(
+        name="housekeeping_daily",
+        job=housekeeping,
+        cron_schedule="40 3 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    return housekeeping, schedule
 
 
-@dg.job(
-    name="housekeeping",
-    executor_def=dg.in_process_executor,
-    description=f"Daily: takes runs older than {RUN_DAYS} days, their files and reports older than {EVENT_DAYS} days "
-    "out of Dagster's storage. The lake is not touched.",
-)
-def housekeeping() -> None:
-    clean_storage()
-
-
-housekeeping_daily = dg.ScheduleDefinition(
-    name="housekeeping_daily",
-    job=housekeeping,
-    cron_schedule="40 3 * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
-
-
-def clean(instance: dg.DagsterInstance, now: float) -> dict[str, int]:
+def clean(instance: dg.DagsterInstance, now: float, keep_days: int, keep_mb: int) -> dict[str, int]:
     """One round of cleaning; `now` in seconds since 1970. Returns what was done, by name."""
+    home = Path(instance.root_directory)
+    done = Counter({"runs without a process": _report_stale_runs(instance, now)})
+    days = keep_days
+    done += _delete(instance, now, days)
+    while purging.used_bytes(home) > keep_mb * 1e6 and days > 1:
+        days //= 2
+        done += _delete(instance, now, days)
+    left = purging.used_bytes(home)
+    freed = 0
+    try:
+        freed = sum(purging.give_back(home).values())
+    except sqlite3.Error as error:  # somebody writes for long; there is another night
+        log.warning("free space was not given back: %s", error)
     return {
-        "runs without a process": _report_stale_runs(instance, now),
-        "runs deleted": sum(1 for _ in _delete_runs(instance, now)),
-        "reports deleted": delete_reports(instance, now - timedelta(days=EVENT_DAYS).total_seconds()),
+        **{name: done[name] for name in DONE},
+        "days kept": days,
+        "MB in use": round(left / 1e6),
+        "MB given back": round(freed / 1e6),
     }
+
+
+def _delete(instance: dg.DagsterInstance, now: float, days: int) -> Counter[str]:
+    before = now - timedelta(days=days).total_seconds()
+    return Counter(
+        {
+            "runs deleted": sum(1 for _ in _delete_runs(instance, before)),
+            "reports deleted": purging.delete_reports(instance, before),
+            "ticks deleted": purging.delete_ticks(instance, before),
+            "lost files": purging.delete_lost_files(instance, min(before, now - timedelta(days=1).total_seconds())),
+        }
+    )
 
 
 def _report_stale_runs(instance: dg.DagsterInstance, now: float) -> int:
@@ -82,8 +115,7 @@ def _report_stale_runs(instance: dg.DagsterInstance, now: float) -> int:
     return len(stale)
 
 
-def _delete_runs(instance: dg.DagsterInstance, now: float) -> Iterator[str]:
-    before = now - timedelta(days=RUN_DAYS).total_seconds()
+def _delete_runs(instance: dg.DagsterInstance, before: float) -> Iterator[str]:
     seen: Counter[str] = Counter()
     for record in list(_finished(instance)):
         seen[record.dagster_run.job_name] += 1
@@ -103,44 +135,9 @@ def _finished(instance: dg.DagsterInstance) -> Iterator["RunRecord"]:
 
 
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Delete a run, its events, and the file that held them."""
+    """Delete a run, its events, and the file that held them; the days that it made stay made."""
+    purging.keep_latest_materializations(instance, run_id)
     instance.delete_run(run_id)
     path_of = getattr(instance.event_log_storage, "path_for_shard", None)
     if path_of is not None:
-        for suffix in ("", "-wal", "-shm"):
-            Path(path_of(run_id) + suffix).unlink(missing_ok=True)
-
-
-def delete_reports(instance: dg.DagsterInstance, before: float) -> int:
-    """Delete what was reported without a run before that time, except each asset's and each check's latest.
-
-    Dagster has no call for it short of wiping an asset, so this speaks SQL to its storage.
-    """
-    import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
-
-    storage: Any = instance.event_log_storage
-    when = datetime.fromtimestamp(before, UTC).replace(tzinfo=None)
-    old = db.and_(Events.c.run_id == "", Events.c.timestamp < when)
-    latest = db.select(db.func.max(Events.c.id)).group_by(Events.c.asset_key, Events.c.dagster_event_type)
-    with storage.index_connection() as connection:
-        # Evaluations of checks are told apart by a table of their own.
-        kept = _old_evaluations_kept(connection, when)
-        delete = Events.delete().where(old, Events.c.id.not_in(latest), Events.c.id.not_in(kept))
-        deleted = connection.execute(delete).rowcount
-    if hasattr(storage, "path_for_shard"):
-        # SQLite: the same again in the file of run '', which nobody reads.
-        with storage.run_connection("") as connection:
-            connection.execute(Events.delete().where(old))
-    return deleted
-
-
-def _old_evaluations_kept(connection: Any, when: datetime) -> list[int]:
-    """Delete old evaluations of checks; returns the events of those that are the latest of their check."""
-    import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
-
-    latest = db.select(db.func.max(Checks.c.id)).group_by(Checks.c.asset_key, Checks.c.check_name)
-    connection.execute(Checks.delete().where(Checks.c.create_timestamp < when, Checks.c.id.not_in(latest)))
-    rows = connection.execute(db.select(Checks.c.evaluation_event_storage_id))
-    return [row[0] for row in rows if row[0] is not None]
+        purging.delete_file(Path(path_of(run_id)))

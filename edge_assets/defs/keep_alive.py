@@ -11,6 +11,7 @@ STARTED for ever. The service's kernel lock does (`edge_assets.service`), so the
 | CANCELING, for long | held | it does not stop | SIGTERM, later SIGKILL |
 | the newest ended CANCELED | free | a person stopped it | nothing, until it is switched on |
 | the newest ended otherwise, or none | free | it should run | started, after a pause when it keeps dying |
+| one waits to take the service over | held | a person restarts it (`edge_assets.defs.takeover`) | nothing |
 
 Switched on means: the keep-alive sensor turned off and on again, or the job launched by hand. `edge down` ends a
 service by SIGTERM, which is a success and no cancellation, so the next `edge up` starts it.
@@ -76,6 +77,8 @@ class Seen:
     """pid that holds the service's lock"""
     holder_run: str | None = None
     """the run that the holder says it belongs to; None: it does not say"""
+    next_run: str | None = None
+    """the run that waits for the lock to take the service over"""
     switched_on: float | None = None
     """when a person last turned the keep-alive sensor on"""
     shutting_down: bool = False
@@ -127,7 +130,7 @@ def decide(seen: Seen, signalled: Signalled | None = None) -> Decision:
 
 def _is_dead(run: Run, seen: Seen) -> bool:
     """An active run that has had time to take the lock and does not hold it."""
-    if run.status not in ACTIVE or run.status == "QUEUED" or _owns(run, seen):
+    if run.status not in ACTIVE or run.status == "QUEUED" or run.id == seen.next_run or _owns(run, seen):
         return False
     grace = STARTED_GRACE_SECONDS
     if run.status in LAUNCHING:
@@ -186,8 +189,8 @@ def _without_process(seen: Seen, runs: Sequence[Run], fail: tuple[str, ...], can
         return Decision("switched on: started", True, fail, cancel)
     if newest.status == "CANCELED":
         reason = (
-            f"stopped by a person: run {newest.short} was terminated at {_clock(newest.since)}. To switch the "
-            "service on again, turn this sensor off and on, or launch the job"
+            f"stopped by a person: run {newest.short} was terminated at {_clock(newest.since)}. To start the "
+            "service again, launch its job, or turn this sensor off and on"
         )
         return Decision(reason, False, fail, cancel)
     pause = _pause_left(seen.now, runs)

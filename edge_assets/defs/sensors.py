@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from edge_assets.defs import takeover
 from edge_assets.defs.keep_alive import ACTIVE, Decision, Run, Seen, Signalled, decide
 from edge_assets.defs.services import Service
 from edge_assets.defs.shutdown import is_shutting_down, send
@@ -48,7 +49,7 @@ def keep_alive_sensor(service: Service, job: dg.JobDefinition, settings: Setting
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts `{service.name}` again when it has died. A run that a person terminates stays "
-        "stopped: turn this sensor off and on, or launch the job, to start it again.",
+        "stopped: launch the job, or turn this sensor off and on, to start it again.",
     )
     def keep_alive(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         decision = watch(context, service, settings)
@@ -96,6 +97,7 @@ def look(context: dg.SensorEvaluationContext, service: Service, settings: Settin
         runs=runs,
         holder=holder,
         holder_run=_run_of(holder, service, settings),
+        next_run=takeover.next_run(settings, service.name),
         switched_on=context.last_sensor_start_time,
         shutting_down=is_shutting_down(settings),
     )

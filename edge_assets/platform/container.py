@@ -33,6 +33,7 @@ from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import EdgeError, PlatformError, SettingsError
 from edge_assets.platform import broker, endpoints, health, parts
+from edge_assets.platform.renewal import Renewal
 from edge_assets.service import service_lock, status_path, write_json
 from edge_assets.settings import Settings, load_settings
 
@@ -107,6 +108,7 @@ class CodeServer:
         self._started = _now()
         self._restarts = 0
         self._seen: dict[str, dict[str, Any]] = {}
+        self._renewal = Renewal(settings)
 
     def run(self, stop: threading.Event) -> int:
         """Until `stop` is set, or the code server dies too often. Returns the exit code."""
@@ -119,6 +121,9 @@ class CodeServer:
             exit_code = self._serve(stop)
             if stop.is_set():
                 break
+            if exit_code is None:
+                early = 0
+                continue
             early = 0 if time.monotonic() - began >= STEADY_SECONDS else early + 1
             say(f"the code server ended unasked (code {exit_code}); the services work on")
             if early == len(PAUSE_SECONDS):
@@ -166,7 +171,8 @@ class CodeServer:
         return True
 
     def _serve(self, stop: threading.Event) -> int | None:
-        """One life of the code server. Returns its exit code, None where `stop` was set before."""
+        """One life of the code server. Returns its exit code, None where `stop` was set or it is to be started anew."""
+        began = time.monotonic()
         self._child = subprocess.Popen(
             parts.code_command(self._settings, self._host),
             env=parts.environment(self._settings),
@@ -182,6 +188,11 @@ class CodeServer:
             if not told or time.monotonic() - told >= STATUS_SECONDS:
                 told = time.monotonic()
                 self._tell()
+                if why := self._renewal.reason(self._child.pid, told - began):
+                    say(f"the code server is started anew: {why}; the services work on")
+                    self._child.kill()  # alone: at SIGTERM it would wait for its runs
+                    self._child.wait()
+                    return None
         return self._child.poll()
 
     def _tell(self) -> None:

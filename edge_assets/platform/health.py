@@ -60,6 +60,23 @@ def heartbeat_age(dagster_home: Path) -> float | None:
     return _age(found[0]) if found else None
 
 
+def terminated_at(dagster_home: Path, job: str) -> str | None:
+    """When a person terminated the newest run of a job (ISO, UTC); None where it did not end so.
+
+    A service with such a run stays stopped (`edge_assets.defs.keep_alive`).
+    """
+    newest = "SELECT status, end_time FROM runs WHERE pipeline_name = ? ORDER BY id DESC LIMIT 1"
+    file = dagster_home / "history" / "runs.db"
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=SECONDS)) as database:
+            found = database.execute(newest, [job]).fetchone()
+    except sqlite3.Error:
+        return None
+    if not found or found[0] != "CANCELED":
+        return None
+    return datetime.fromtimestamp(found[1] or 0, UTC).isoformat(timespec="seconds")
+
+
 def status_age(file: Path) -> float | None:
     """Seconds since a service last wrote its status; None where it never did, or has stopped."""
     try:

@@ -5,6 +5,7 @@ An outage is told once when it begins and once when it ends, however many attemp
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edge_assets.platform.parts import Part
-from edge_assets.platform.process import Process
+from edge_assets.platform.process import Process, wait_until
 
 PAUSE_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """pause before an attempt, by the number of failures in a row; the last one holds from there on"""
@@ -38,6 +39,8 @@ class Keeper:
         self._stopping = threading.Event()
         self._settled = threading.Event()
         self._error: Exception | None = None
+        self._renewing: str | None = None
+        self._up_at = 0.0
         self._began = 0.0
         self._seconds = 0.0
         self._thread = threading.Thread(target=self._keep, name=part.name, daemon=True)
@@ -72,6 +75,21 @@ class Keeper:
         if self._process is not None:
             self._process.kill()
 
+    def renew(self, reason: Callable[[int, float], str | None]) -> bool:
+        """Start the part anew where `reason` (of its pid, and the seconds that it has been up) gives one; what it has
+        started lives on. True where it was ended for it."""
+        running = self._process
+        if self.part.renew is None or self.state != "up" or running is None:
+            return False
+        why = reason(running.pid, time.monotonic() - self._up_at)
+        if why is None:
+            return False
+        self._renewing = why
+        running.ask_to_stop(self.part.renew)
+        if not wait_until(lambda: not running.alive, self.part.grace_seconds):
+            running.ask_to_stop(signal.SIGKILL)
+        return True
+
     def status(self) -> dict[str, Any]:
         pid = self._process.pid if self._process and self.state in ("up", "starting") else None
         return {"state": self.state, "pid": pid, "restarts": self.restarts, "since": self._since}
@@ -81,11 +99,11 @@ class Keeper:
             return
         failures = 0
         while not self._stopping.is_set():
-            up_at = time.monotonic()
             self._await_death()
             if self._stopping.is_set():
                 return
-            failures = 0 if time.monotonic() - up_at >= STEADY_SECONDS else failures + 1
+            steady = time.monotonic() - self._up_at >= STEADY_SECONDS
+            failures = 0 if steady or self._renewing else failures + 1
             failures = self._come_back(failures)
 
     def _launch_first(self) -> bool:
@@ -112,12 +130,16 @@ class Keeper:
         began = time.monotonic()
         words = self._process.last_words(1) if self._process else ""
         code = self._process.exit_code if self._process else None
+        why, self._renewing = self._renewing, None
         self._become("down")
         self._say(
-            f"{self.part.name} ended unasked (code {code}); starting it again{f'; it said: {words}' if words else ''}"
+            f"{self.part.name} is started anew: {why}"
+            if why
+            else f"{self.part.name} ended unasked (code {code}); starting it again"
+            f"{f'; it said: {words}' if words else ''}"
         )
         while not self._stopping.wait(PAUSE_SECONDS[min(failures, len(PAUSE_SECONDS) - 1)]):
-            self.restarts += 1
+            self.restarts += why is None
             error = self._attempt()
             if error:
                 if failures == 0:
@@ -139,6 +161,7 @@ class Keeper:
         except Exception:
             self._process.stop(self.part.grace_seconds)
             raise
+        self._up_at = time.monotonic()
         self._become("up")
 
     def _await_death(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class Part:
     wait: Callable[[Process], None]
     grace_seconds: float
     after: tuple[str, ...] = field(default=())
+    renew: signal.Signals | None = None
+    """what ends it alone, without those that it has started, where it may be started anew while all goes on"""
 
 
 def parts(settings: Settings, original: Settings, engine: Engine | None) -> list[Part]:
@@ -158,6 +161,8 @@ def _code(settings: Settings) -> Part:
         port=settings.dagster.grpc_port,
         answers=lambda: health.takes_connections(LOOPBACK, settings.dagster.grpc_port),
         grace_seconds=CODE_STOP_SECONDS,
+        # At SIGTERM it would wait for its runs, and services run on for weeks.
+        renew=signal.SIGKILL,
     )
 
 
@@ -189,6 +194,7 @@ def _dagster(
     answers: Callable[[], bool],
     grace_seconds: float,
     after: tuple[str, ...] = (),
+    renew: signal.Signals = signal.SIGTERM,
 ) -> Part:
     def launch() -> Process:
         endpoints.claim(name, settings.dagster.host if name == WEB else LOOPBACK, port)
@@ -202,7 +208,7 @@ def _dagster(
                 f"starting {name}: {problem}; it said: {running.last_words() or 'nothing'}; see {running.log}"
             )
 
-    return Part(name, launch, wait, grace_seconds, after)
+    return Part(name, launch, wait, grace_seconds, after, renew)
 
 
 def _workspace(settings: Settings) -> Path:

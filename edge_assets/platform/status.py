@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_assets.defs.shutdown import SERVICES
-from edge_assets.platform import broker, disk, endpoints, log, supervisor
+from edge_assets.platform import broker, disk, endpoints, health, log, parts, supervisor
 from edge_assets.service import lock_holder, read_status
 from edge_assets.settings import Settings
 
@@ -16,7 +16,8 @@ def status(settings: Settings) -> dict[str, Any]:
     """The platform's state as plain data; the names are a contract for scripts.
 
     `services` has the platform's parts (state: waiting, starting, up, down, stopped) and the services that Dagster
-    runs (state: running, stopped), those with their latest counters. Addresses are those of the last start.
+    runs (state: running, stopped), those with their latest counters, and where a person has terminated one, since
+    when it stays stopped (`stopped_by_a_person`). Addresses are those of the last start.
     """
     resolved = endpoints.remembered(settings)
     holder = lock_holder(settings, supervisor.NAME)
@@ -68,8 +69,10 @@ def _service(settings: Settings, name: str) -> dict[str, Any]:
     """A service by its lock, which is the proof of life; its status file may be older than its death."""
     holder = lock_holder(settings, name)
     known = read_status(settings, name)
+    terminated = None if holder else health.terminated_at(parts.dagster_home(settings), name)
     return {
         "state": "running" if holder else "stopped",
+        "stopped_by_a_person": terminated,
         "pid": holder,
         "since": known.get("started_at") if holder else known.get("updated_at"),
         "updated_at": known.get("updated_at"),
@@ -81,5 +84,7 @@ def _row(service: dict[str, Any]) -> str:
     pid = f" (pid {service['pid']})" if service["pid"] else ""
     since = f" since {service['since']}" if service.get("since") else ""
     restarts = f", restarted {service['restarts']} times" if service.get("restarts") else ""
+    if terminated := service.get("stopped_by_a_person"):
+        return f"stopped by a person since {terminated}: it stays so; launch its job in Dagster to start it"
     problem = (service.get("counters") or {}).get("problem")
     return f"{service['state']}{pid}{since}{restarts}{f': {problem}' if problem else ''}"

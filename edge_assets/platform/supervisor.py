@@ -29,6 +29,7 @@ from edge_assets.platform.broker import Engine
 from edge_assets.platform.console import Console
 from edge_assets.platform.java import find_java
 from edge_assets.platform.keeper import Keeper
+from edge_assets.platform.renewal import Renewal
 from edge_assets.service import lock_holder, read_status, service_lock, status_path, write_json
 from edge_assets.settings import Settings
 
@@ -99,11 +100,14 @@ class Supervisor:
                 self.console.say(line)
 
     def watch(self, stop: threading.Event) -> None:
-        """Keep log files small until it is time to stop."""
+        """Keep log files small, and Dagster's processes young, until it is time to stop."""
+        renewal = Renewal(self.settings)
         while not stop.wait(HOUSEKEEPING_SECONDS):
             with self._told_once("keeping log files small"):
                 for log in (self.settings.home / "logs").glob("*.log"):
                     process.rotate(log)
+            # One at a time: the next one is due a minute later at the earliest.
+            any(keeper.renew(renewal.reason) for keeper in self.keepers)
 
     def stop(self) -> None:
         """In order: no new services, the daemon, the services, the rest in the reverse order of starting."""

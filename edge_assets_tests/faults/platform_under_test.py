@@ -108,7 +108,8 @@ class Platform:
             return _number(self.settings.home / "run" / "stream_writer.jvm.lock")
         if victim in (*SERVICES, "supervisor"):
             return lock_holder(self.settings, victim)
-        name = {"kafka": kafka_log.NAME, "code_server": parts.CODE, "daemon": parts.DAEMON}[victim]
+        dagsters = {"code_server": parts.CODE, "web_page": parts.WEB, "daemon": parts.DAEMON}
+        name = {"kafka": kafka_log.NAME, **dagsters}[victim]
         try:
             return json.loads((self.settings.home / "run" / f"{name}.pid.json").read_text())["pid"]
         except (FileNotFoundError, ValueError):

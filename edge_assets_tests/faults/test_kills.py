@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.java, pytest.mark.broker, pytest.mark.timeout(1500)]
 SEED = int(os.environ.get("EDGE_FAULT_SEED") or time.time())
 ROUNDS = int(os.environ.get("EDGE_FAULT_ROUNDS") or 2)
 COUNTED = ("counter", "pico/counter", "Lab 1")
-EVERYTHING = ("supervisor", "code_server", "daemon", "bridge", "stream_writer", "stream_jvm", "kafka")
+EVERYTHING = ("supervisor", "code_server", "web_page", "daemon", "bridge", "stream_writer", "stream_jvm", "kafka")
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Step:
 
 
 def plan(seed: int, rounds: int) -> list[Step]:
-    """Each round kills each part alone, in a random order, and then everything at once."""
+    """Each round kills each part alone (Dagster's own together), in a random order, and then everything at once."""
     chance = random.Random(seed)
     steps = []
     for _ in range(rounds):
-        alone = [("bridge",), ("stream_jvm",), ("kafka",), ("code_server",), ("supervisor",)]
+        alone = [("bridge",), ("stream_jvm",), ("kafka",), ("code_server", "web_page", "daemon"), ("supervisor",)]
         chance.shuffle(alone)
         steps += [Step(chance.uniform(1, 8), victims, chance.random() < 0.3) for victims in alone]
         steps.append(Step(chance.uniform(2, 8), EVERYTHING, chance.random() < 0.5))

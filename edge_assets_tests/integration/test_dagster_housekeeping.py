@@ -10,12 +10,19 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.scheduler.instigation import TickData, TickStatus
 
-from edge_assets.defs.housekeeping import EVENT_DAYS, KEPT_PER_JOB, RUN_DAYS, clean, housekeeping
+from edge_assets.defs import purging
+from edge_assets.defs.housekeeping import KEPT_PER_JOB, housekeeping_job
+from edge_assets.defs.housekeeping import clean as clean_by
 from edge_assets.defs.services import JOB_TAG
+from edge_assets.defs.storage import held_open
+from edge_assets.settings import Settings
 
 DAY = 86_400.0
+RUN_DAYS = EVENT_DAYS = 14
 KEY = dg.AssetKey(["silver", "readings"])
 
 
@@ -23,6 +30,10 @@ KEY = dg.AssetKey(["silver", "readings"])
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
         yield instance
+
+
+def clean(instance: dg.DagsterInstance, now: float, keep_mb: int = 500) -> dict[str, int]:
+    return clean_by(instance, now, RUN_DAYS, keep_mb)
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -102,6 +113,68 @@ def test_a_run_s_own_materializations_are_left_to_the_run(instance: dg.DagsterIn
     assert instance.get_latest_materialization_event(dg.AssetKey("made")) is not None
 
 
-def test_as_the_job_runs_it(instance: dg.DagsterInstance) -> None:
+def test_a_day_that_was_made_stays_made_when_its_run_has_gone(instance: dg.DagsterInstance) -> None:
+    @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2026-01-01"))
+    def by_day() -> None: ...
+
+    days = [f"2026-01-{day:02}" for day in range(1, KEPT_PER_JOB + 3)]
+    for day in [*days, days[-1]]:
+        dg.materialize([by_day], instance=instance, partition_key=day)
+    for _ in range(2):  # the second round finds them as reports without a run
+        clean(instance, time.time() + (RUN_DAYS + 1) * DAY)
+        assert instance.get_runs_count() == KEPT_PER_JOB
+        assert instance.get_materialized_partitions(dg.AssetKey("by_day")) == set(days)
+
+
+def test_beyond_its_size_fewer_days_are_kept_and_the_disk_gets_the_space(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    note, now = "x" * 250_000, time.time()
+    for _ in range(60):
+        instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata={"note": note}))
+    assert purging.used_bytes(tmp_path) > 25e6
+    done = clean(instance, now + 2.5 * DAY)
+    assert (done["days kept"], done["reports deleted"]) == (RUN_DAYS, 0)
+    with held_open(tmp_path):  # as the services have it
+        # 14 days, 7, 3, 1: by then all but the latest are too old.
+        done = clean(instance, now + 2.5 * DAY, keep_mb=20)
+    assert (done["days kept"], done["reports deleted"]) == (1, 59)
+    assert done["MB given back"] >= 25
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.db*")) < 2e6
+    assert clean(instance, now + 2.5 * DAY, keep_mb=20)["days kept"] == RUN_DAYS
+
+
+def test_old_ticks_go_and_the_latest_of_each_stays(instance: dg.DagsterInstance) -> None:
+    for name, count in (("often", 3), ("once", 1)):
+        for number in range(count):
+            instance.create_tick(
+                TickData(
+                    instigator_origin_id=f"origin of {name}",
+                    instigator_name=name,
+                    instigator_type=InstigatorType.SENSOR,
+                    status=TickStatus.SUCCESS,
+                    timestamp=time.time() - 100 + number,
+                    run_ids=[],
+                    run_keys=[],
+                    selector_id=f"selector of {name}",
+                )
+            )
+    assert clean(instance, time.time() + (RUN_DAYS - 1) * DAY)["ticks deleted"] == 0
+    assert clean(instance, time.time() + (RUN_DAYS + 1) * DAY)["ticks deleted"] == 2
+    assert len(instance.get_ticks("origin of often", "selector of often")) == 1
+    assert len(instance.get_ticks("origin of once", "selector of once")) == 1
+
+
+def test_a_file_that_a_cut_left_behind_goes(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    (run,) = finish(instance, 1)
+    lost = tmp_path / "history" / "runs" / "0a1b2c3d-0000-4000-8000-000000000000.db"
+    lost.write_bytes(b"left behind")
+    assert clean(instance, time.time())["lost files"] == 0
+    assert clean(instance, time.time() + (RUN_DAYS + 1) * DAY)["lost files"] == 1
+    assert run_files(tmp_path) == {run}
+
+
+def test_as_the_job_runs_it(instance: dg.DagsterInstance, settings: Settings) -> None:
     finish(instance, 1)
-    assert housekeeping.execute_in_process(instance=instance).success
+    job, _ = housekeeping_job(settings)
+    assert job.execute_in_process(instance=instance).success

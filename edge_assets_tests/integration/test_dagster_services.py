@@ -18,6 +18,7 @@ import pytest
 from dagster._core.instance.ref import InstanceRef
 
 from edge_assets.defs.shutdown import clear_shutdown, is_shutting_down, mark_shutdown, stop_services
+from edge_assets.platform.status import lines, status
 from edge_assets.service import lock_holder, read_status, service_lock
 from edge_assets.settings import Settings
 
@@ -85,6 +86,10 @@ class Cockpit:
 
     def statuses(self) -> list[str]:
         return [run.status.value for run in self.runs()]
+
+    def said(self, run: dg.DagsterRun) -> str:
+        """What the log on the run's page says, and its errors."""
+        return "\n".join(entry.user_message or entry.message for entry in self.instance.all_logs(run.run_id))
 
     def skip_reason(self) -> str:
         """What the newest finished look of the keep-alive says."""
@@ -226,6 +231,10 @@ def test_a_person_s_word_holds_until_it_is_taken_back(running: Cockpit) -> None:
     running.looked()
     assert running.statuses() == ["CANCELED"]
     assert "stopped by a person" in running.skip_reason()
+    assert "a person terminated this run" in running.said(running.runs()[0])
+    shown = status(running.settings)
+    assert shown["services"][JOB]["stopped_by_a_person"] is not None
+    assert any("bridge" in line and "stopped by a person since" in line for line in lines(shown))
 
     # Not even a reboot starts it.
     for process in (running.daemon, running.server):
@@ -238,6 +247,7 @@ def test_a_person_s_word_holds_until_it_is_taken_back(running: Cockpit) -> None:
     running.sensor("start")
     running.works()
     assert running.statuses() == ["STARTED", "CANCELED"]
+    assert status(running.settings)["services"][JOB]["stopped_by_a_person"] is None
 
 
 def test_launching_the_job_switches_it_on_too(running: Cockpit) -> None:
@@ -250,13 +260,18 @@ def test_launching_the_job_switches_it_on_too(running: Cockpit) -> None:
     assert running.statuses() == ["STARTED", "FAILURE", "CANCELED"]
 
 
-def test_a_second_run_does_not_disturb_the_first(running: Cockpit) -> None:
-    pid = running.holder()
+def test_launching_a_running_service_restarts_it(running: Cockpit) -> None:
+    before, old = running.holder(), running.runs()[0]
     running.launch_by_hand()
-    running.eventually(lambda: "FAILURE" in running.statuses())
+    pid = running.works(other_than=before)
+    running.eventually(lambda: running.statuses() == ["STARTED", "SUCCESS"])
+    new = running.runs()[0]
+    assert f"run {new.run_id[:8]} takes over" in running.said(old)
+    running.eventually(lambda: f"bridge is pid {pid}" in running.said(new))
+    assert "this run takes over" in running.said(new) and "logs/bridge.log" in running.said(new)
     running.looked()
     assert running.holder() == pid
-    assert sorted(running.statuses()) == ["FAILURE", "STARTED"]
+    assert running.statuses() == ["STARTED", "SUCCESS"]
 
 
 def test_edge_down_and_up(running: Cockpit) -> None:

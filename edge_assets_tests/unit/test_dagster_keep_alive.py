@@ -98,6 +98,14 @@ def test_the_stale_run_of_a_reboot_is_reported_though_its_successor_runs() -> No
     assert not decision.start and not decision.send
 
 
+def test_a_run_that_waits_to_take_over_is_no_dead_one() -> None:
+    old, new = run("STARTED", WEEKS, id="old"), run("STARTED", 60, id="new")
+    assert decide(see(new, old, holder=7, holder_run="old")).fail == ("new",)
+    assert not decide(see(new, old, holder=7, holder_run="old", next_run="new")).acts
+    # The one that ended for it is no reason to start a third.
+    assert not decide(see(new, run("SUCCESS", 1, id="old"), next_run="new")).acts
+
+
 # A lock that Dagster does not own
 
 

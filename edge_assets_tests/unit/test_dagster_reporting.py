@@ -14,7 +14,6 @@ import pytest
 from edge_assets.defs.judges import judge_fields
 from edge_assets.defs.reporting import FIRST_REPORT_SECONDS, FIRST_SECONDS, QUIET_SECONDS, REPORT_SECONDS, Reporter
 from edge_assets.defs.samples import take_sample
-from edge_assets.defs.services import summary
 from edge_assets.defs.sparkline import sparkline
 from edge_assets.service import status_path, write_json
 from edge_assets.settings import Settings, load_settings
@@ -200,10 +199,3 @@ def test_the_registry_of_devices_is_news_only_when_it_grows(
         clock.now += REPORT_SECONDS
         assert reporter.report(instance, {"batch": 1, "tables": {"silver.devices": {"rows": rows}}}) == [DEVICES]
         assert metadata(instance, DEVICES)["new rows"] == news
-
-
-def test_a_summary_is_one_line_with_what_grew() -> None:
-    counters = {"run_id": "x", "received": 12, "connected": True, "written": {"records": 3, "by": {}}, "alarm": None}
-    before = {"received": 2, "written": {"records": 1}}
-    assert summary(counters, before) == "received 12 (+10), connected True, written.records 3 (+2)"
-    assert summary({}, {})
