@@ -481,6 +481,15 @@ class MetricsSettings(Section):
     port: int = Field(default=0, description="0: 8000 where it is free")
 
 
+class BackupSettings(Section):
+    destination: str | None = Field(
+        default=None,
+        description="a folder, or `s3://bucket/prefix` in the store of `EDGE_S3__…`: Dagster backs the platform up to "
+        "it each night, and `edge backup` when it is told no other; unset: no nightly backup",
+    )
+    keep: int = Field(default=7, ge=1, description="so many backups are kept, the newest")
+
+
 class ClockSettings(Section):
     trust: Literal["auto", "always", "kernel"] = Field(
         default="auto",
@@ -529,6 +538,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     live: LiveSettings = LiveSettings()
     metrics: MetricsSettings = MetricsSettings()
+    backup: BackupSettings = BackupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 
