@@ -13,6 +13,7 @@ import dagster as dg
 from edge_assets.defs import (
     anomalies,
     assets,
+    backups,
     checks,
     gold,
     housekeeping,
@@ -35,7 +36,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     rollup_job, rollup_schedule = rollups.rollup_job(settings, also=[asset.key for asset in found])
     compare_job, compare_schedule = rollups.rollup_check_job()
     gold_job, gold_schedule = gold.check_gold_job(settings)
-    care = lake_care.care_jobs(settings)
+    care = [*lake_care.care_jobs(settings), *backups.backup_jobs(settings)]
     return dg.Definitions(
         assets=[
             *assets.asset_specs(settings),
@@ -44,6 +45,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *found,
             reprocessing.reprocessed_days(settings),
             *lake_care.care_assets(settings),
+            backups.backup_asset(settings),
             *screens.screen_specs(settings),
         ],
         asset_checks=[
@@ -51,6 +53,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *gold.gold_checks(settings),
             rollups.rollup_check(settings),
             lake_care.tidiness_checks(settings),
+            backups.restorable(settings),
         ],
         jobs=[
             *(job for _, job in pairs),

@@ -155,8 +155,14 @@ def relative(folder: Path, path: str) -> str:
 
 def _delta(settings: Settings, folder: Path, version: int | None = None) -> DeltaTable:
     from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
 
-    return DeltaTable(folder.as_uri(), version, object_store.deltalake_options(settings))
+    try:
+        return DeltaTable(folder.as_uri(), version, object_store.deltalake_options(settings))
+    except DeltaError as error:
+        raise LakeError(
+            f"backup: reading {folder}: {str(error).splitlines()[0][:200]}; `edge doctor` says whether it is whole"
+        ) from error
 
 
 def _active(settings: Settings, folder: Path, version: int) -> dict[str, int]:
