@@ -489,6 +489,14 @@ class BackupSettings(Section):
     )
     keep: int = Field(default=7, ge=1, description="so many backups are kept, the newest")
 
+    @field_validator("destination")
+    @classmethod
+    def _the_same_for_all(cls, destination: str | None) -> str | None:
+        """Dagster's working directory is another than that of who wrote it."""
+        if destination and not re.match(r"s3://[^/]+|/|~", destination):
+            raise ValueError("must be a folder's whole path, or `s3://bucket/prefix`")
+        return destination
+
 
 class ClockSettings(Section):
     trust: Literal["auto", "always", "kernel"] = Field(

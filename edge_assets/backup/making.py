@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -82,10 +83,14 @@ def backup(settings: Settings, to: str | None = None, progress: Progress = lambd
     begun = time.monotonic()
     there = place.opened(destination(settings, to), settings)
     _refuse_inside(settings, there)
+    own = cut.lake_id(settings)
+    if own is None:
+        raise BackupError(
+            f"backup: {settings.lake_path} has no tables, so there is nothing to back up; is EDGE_HOME the right one?"
+        )
     with service_lock(settings, NAME):
         scratch = settings.home / "tmp" / NAME
         shutil.rmtree(scratch, ignore_errors=True)
-        own = cut.lake_id(settings)
         before = _before(there, own)
         stored = Stored(there, progress)
         try:
@@ -93,7 +98,7 @@ def backup(settings: Settings, to: str | None = None, progress: Progress = lambd
                 try:
                     made = _Making(settings, stored, before, scratch, progress).make(own)
                     break
-                except (FileNotFoundError, duckdb.IOException) as error:
+                except (Vanished, FileNotFoundError, duckdb.IOException) as error:
                     if attempt == ATTEMPTS:
                         raise BackupError(
                             f"backup: files vanished while they were copied, {ATTEMPTS} times over, the last one: "
@@ -124,6 +129,20 @@ def backup(settings: Settings, to: str | None = None, progress: Progress = lambd
         return done
 
 
+class Vanished(Exception):
+    """A file was taken away while it was to be copied."""
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[None]:
+    """What a bucket says of a file that is gone is no trouble with the bucket."""
+    with object_store.in_words(settings):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise Vanished(str(error)) from error
+
+
 def clean(there: Place, keep: int) -> tuple[str, ...]:
     """Delete the oldest backups beyond `keep`, and files that none of the others names. Returns the ids of those."""
     found = manifest.ids(there)
@@ -151,10 +170,10 @@ def _refuse_inside(settings: Settings, there: Place) -> None:
             )
 
 
-def _before(there: Place, own: str | None) -> Manifest | None:
+def _before(there: Place, own: str) -> Manifest | None:
     """The newest backup there. Raises `BackupError` where it is of another lake: they would push each other out."""
     before = manifest.newest(there)
-    if before and before.lake_id != own and before.lake_id is not None:
+    if before and before.lake_id != own:
         raise BackupError(
             f"{there.address} holds backups of another lake (site {before.site!r}, {before.lake}); give each a folder "
             "of its own"
@@ -175,7 +194,7 @@ class _Making:
         self._progress = progress
         self._files: dict[str, StoredFile] = {}
 
-    def make(self, lake_id: str | None) -> Manifest:
+    def make(self, lake_id: str) -> Manifest:
         rollups = home_files.rollups(self._settings)
         self._progress("waiting for a moment between two batches")
         moment = cut.take(self._settings)
@@ -198,7 +217,7 @@ class _Making:
         total = count = 0
         hashed = {cut.relative(table.folder, file.path): file.path for file in table.snapshot.files}
         prefix = f"{LAKE}{'/'.join(table.snapshot.name)}/"
-        with lake.connection(self._settings) as opened, object_store.in_words(self._settings):
+        with lake.connection(self._settings) as opened, _reading(self._settings):
             for done, (name, size) in enumerate(sorted(table.data.items())):
                 self._progress(f"{table.name}: file {done + 1:,} of {len(table.data):,}; {self._stored}")
                 file = self._known(prefix + name, size)

@@ -62,8 +62,8 @@ class Manifest:
     site: str
     home: str
     lake: str
-    lake_id: str | None
-    """the identity of `bronze.events`; None: it was not there yet"""
+    lake_id: str
+    """the identity of `bronze.events`"""
     secrets_left_out: tuple[str, ...]
     """settings that were set, and are not in the backup"""
     tables: Mapping[str, TableState] = field(default_factory=dict)

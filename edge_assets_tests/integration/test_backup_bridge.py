@@ -20,10 +20,11 @@ SENT = 20
 def test_what_comes_again_to_a_log_that_never_had_it_is_marked(
     settings: Settings, kafka: Settings, mosquitto: Mosquitto
 ) -> None:
-    """The broker, the user's own, waits for PUBACKs of messages that the lost log had: nobody can know that any more."""
+    """The broker, the user's own, waits for PUBACKs of messages that the lost log had: nobody can know any more."""
     with CutWire(mosquitto.host, mosquitto.port) as wire:
         own = with_settings(settings, mqtt={"host": "127.0.0.1", "port": wire.port})
         bridge = BridgeProcess(own)
+        bridge.start()
         with bridge.keep():
             wire.lose_acks()
             with Publisher(settings) as publisher:
@@ -40,6 +41,7 @@ def test_what_comes_again_to_a_log_that_never_had_it_is_marked(
         blank = blank.model_copy(update={"home": own.home.with_name("restored")})
         shutil.copytree(own.home / "bridge", blank.home / "bridge")
         again = BridgeProcess(blank)
+        again.start()
         with again.keep():
             found = wait_for(lambda: records(blank, [f"new-{mark}"]), lambda seen: len(seen) >= SENT)
             with Publisher(settings) as publisher:

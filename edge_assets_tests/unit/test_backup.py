@@ -376,6 +376,8 @@ def test_another_lake_and_a_folder_of_ones_own_are_refused(settings: Settings, t
         backup(settings, str(settings.home / "backups"))
     with pytest.raises(BackupError, match="EDGE_BACKUP__DESTINATION"):
         backup(settings)
+    with pytest.raises(BackupError, match="there is nothing to back up"):
+        backup(settings.model_copy(update={"home": tmp_path / "nobody"}), str(tmp_path / "nothing"))
     with pytest.raises(BackupError, match="s3://bucket/prefix"):
         backup(settings, "ftp://nas/backups")
     new = restored(settings, there, tmp_path / "new")
