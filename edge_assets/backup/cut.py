@@ -30,7 +30,6 @@ from edge_assets.stream import durability, requests
 from edge_assets.tables import BRONZE_EVENTS, DEVICES, READINGS, ROOM_TELEMETRY, TABLES, gold_tables
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.lake import Snapshot, TableName
-from edge_assets.warehouse.rollups.layout import read_state
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -113,9 +112,12 @@ def is_settled(settings: Settings, versions: Mapping[TableName, int]) -> bool:
     return all((notes.get(name) or {}).get("batch", 0) >= last["batch"] for name in waited_for)
 
 
-def tables(settings: Settings, cut: Cut) -> Iterator[TableCut]:
-    """What has to be copied of each table. Raises `LakeError`, and `FileNotFoundError` where it has gone meanwhile."""
-    keep_from = _referred_to(settings, cut)
+def tables(settings: Settings, cut: Cut, followed: Mapping[TableName, int]) -> Iterator[TableCut]:
+    """What has to be copied of each table. `followed`: the versions from which on the rollups follow tables' commits.
+
+    Raises `LakeError`, and `FileNotFoundError` where something has gone meanwhile.
+    """
+    keep_from = _with_gold(settings, cut, followed)
     for name, version in sorted(cut.versions.items()):
         snapshot = lake.snapshot(settings, name, version)
         folder = folder_of(settings, name)
@@ -200,13 +202,9 @@ def _requests(settings: Settings) -> dict[str, bytes]:
     return found
 
 
-def _referred_to(settings: Settings, cut: Cut) -> dict[TableName, int]:
-    """The versions from which on somebody follows a table's commits: rollups, and gold in `silver.room_telemetry`."""
-    found: dict[TableName, int] = {}
-    state = read_state(settings)
-    for full_name, seen in (state.seen if state else {}).items():
-        layer, _, name = full_name.partition(".")
-        found[layer, name] = seen.version
+def _with_gold(settings: Settings, cut: Cut, followed: Mapping[TableName, int]) -> dict[TableName, int]:
+    """And those from which on gold follows `silver.room_telemetry`, to find late messages."""
+    found = dict(followed)
     rooms = ROOM_TELEMETRY.layer, ROOM_TELEMETRY.name
     for table in gold_tables(settings):
         version = cut.versions.get((table.layer, table.name))

@@ -43,6 +43,7 @@ OF_THIS_MACHINE = ("EDGE_HOME", "EDGE_CACHE_DIR", "EDGE_LAKE__PATH", "EDGE_ALERT
 """settings that a restore decides anew"""
 
 SETTINGS_ENV = "settings.env"
+STATE = "warehouse/rollups.json"
 LOOKS = 20
 
 
@@ -69,8 +70,16 @@ def rollups(settings: Settings) -> dict[str, Content]:
         state = path.read_bytes()
         names = [file for file in (warehouse_folder(settings) / "rollups").rglob("*.parquet") if file.is_file()]
         if path.read_bytes() == state:
-            return {"warehouse/rollups.json": state, **{file.relative_to(home).as_posix(): file for file in names}}
+            return {STATE: state, **{file.relative_to(home).as_posix(): file for file in names}}
     raise BackupError("backup: the rollups' state changed at each look; try again later")
+
+
+def followed(rollups: Mapping[str, Content]) -> dict[tuple[str, str], int]:
+    """The version of each table (layer, name) up to which these rollups have followed its commits."""
+    state = rollups.get(STATE, b"{}")
+    assert isinstance(state, bytes)
+    seen = json.loads(state).get("seen", {})
+    return {(name.partition(".")[0], name.partition(".")[2]): about["version"] for name, about in seen.items()}
 
 
 def secrets_set(settings: Settings) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -198,7 +198,9 @@ class _Making:
         rollups = home_files.rollups(self._settings)
         self._progress("waiting for a moment between two batches")
         moment = cut.take(self._settings)
-        tables = {each.name: self._table(each) for each in cut.tables(self._settings, moment)}
+        tables = {
+            each.name: self._table(each) for each in cut.tables(self._settings, moment, home_files.followed(rollups))
+        }
         self._copy_home(rollups, moment)
         return Manifest(
             id=manifest.new_id(moment.taken_at),
@@ -215,17 +217,15 @@ class _Making:
 
     def _table(self, table: TableCut) -> TableState:
         total = count = 0
-        hashed = {cut.relative(table.folder, file.path): file.path for file in table.snapshot.files}
+        hashed = {cut.relative(table.folder, file.path): file for file in table.snapshot.files}
         prefix = f"{LAKE}{'/'.join(table.snapshot.name)}/"
         with lake.connection(self._settings) as opened, _reading(self._settings):
             for done, (name, size) in enumerate(sorted(table.data.items())):
                 self._progress(f"{table.name}: file {done + 1:,} of {len(table.data):,}; {self._stored}")
                 file = self._known(prefix + name, size)
                 if file is None:
-                    rows_of, hash_of = (
-                        rows.of_files(opened, table.snapshot, {hashed[name]}) if name in hashed else (0, 0)
-                    )
-                    file = self._stored.add(prefix + name, table.folder / name, rows_of, hash_of)
+                    only = replace(table.snapshot, files=(hashed[name],) if name in hashed else ())
+                    file = self._stored.add(prefix + name, table.folder / name, *rows.of_snapshot(opened, only))
                 self._files[prefix + name] = file
                 count, total = count + (file.rows or 0), rows.added(total, file.hash or 0)
             for name in sorted({*table.log, *table.more}):

@@ -7,7 +7,7 @@ the sum of its files', each of which is hashed once in its life, and two equal r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_assets.settings import Settings
@@ -24,23 +24,22 @@ SEPARATOR = "chr(31)"
 """between the columns of a row's text"""
 
 
-def of_files(opened: DuckDBPyConnection, table: Snapshot, paths: Collection[str]) -> tuple[int, int]:
-    """(rows, hash) of some of a table's data files. Raises DuckDB's own errors, `IOException` where one is gone."""
-    some = table.only(lambda file: file.path in paths)
+def of_snapshot(opened: DuckDBPyConnection, table: Snapshot) -> tuple[int, int]:
+    """(rows, hash) of a table, or of those of its files that the snapshot holds. Raises DuckDB's own errors,
+    `IOException` where a file is gone."""
     named = (f"{text(f'{name}=')} || CAST({quoted(name)} AS VARCHAR)" for name in sorted(table.columns))
     row = f"concat_ws({SEPARATOR}, {', '.join(named)})"
-    asked = f"SELECT count(*), coalesce(sum(md5_number_lower({row})), 0) FROM ({some.select()})"
+    asked = f"SELECT count(*), coalesce(sum(md5_number_lower({row})), 0) FROM ({table.select()})"
     rows, total = opened.execute(asked).fetchall()[0]
     return rows, total % MODULUS
 
 
 def of_table(settings: Settings, table: Snapshot) -> tuple[int, int]:
-    """(rows, hash) of a whole table, as its log has it. Raises DuckDB's own errors."""
-    paths = [file.path for file in table.files]
+    """The same of a whole table, some files at a time."""
     rows = total = 0
     with lake.connection(settings) as opened:
-        for begin in range(0, len(paths), FILES_AT_ONCE):
-            found = of_files(opened, table, set(paths[begin : begin + FILES_AT_ONCE]))
+        for begin in range(0, len(table.files), FILES_AT_ONCE):
+            found = of_snapshot(opened, replace(table, files=table.files[begin : begin + FILES_AT_ONCE]))
             rows, total = rows + found[0], added(total, found[1])
     return rows, total
 
