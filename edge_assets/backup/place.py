@@ -111,9 +111,11 @@ def _private(path: str, flags: int) -> int:
 
 
 def _force(folder: Path) -> None:
+    """Force a new name to the disk. Some file systems of other machines cannot, and need not."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with suppress(OSError):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

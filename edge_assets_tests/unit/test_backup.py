@@ -20,7 +20,8 @@ from edge_assets.backup.making import backup
 from edge_assets.backup.restoring import SUFFIX, restore
 from edge_assets.cli import app
 from edge_assets.errors import BackupError, LakeError
-from edge_assets.service import status_path
+from edge_assets.platform import endpoints
+from edge_assets.service import status_path, write_json
 from edge_assets.settings import LakeSettings, Settings, load_settings
 from edge_assets.tables import BRONZE_EVENTS, READINGS
 from edge_assets.warehouse import lake
@@ -244,6 +245,20 @@ def test_settings_come_back_without_secrets(tmp_path: Path, there: str, monkeypa
     again = load_settings(_env_file=tmp_path / "new" / "settings.env", home=tmp_path / "new")
     assert (again.site, again.mqtt.host, again.mqtt.username) == ("barn", "broker.lan", "edge")
     assert again.bridge.routes == settings.bridge.routes and again.mqtt.password is None
+
+
+def test_what_the_platform_has_chosen_itself_is_no_setting(
+    settings: Settings, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster's runs are told the addresses that `edge up` has found."""
+    own = load_settings(_env_file=None, home=settings.home, site="barn")
+    own = own.model_copy(update={"cache_dir": settings.cache_dir})
+    sound_lake(own)
+    write_json(status_path(own, "supervisor"), {"services": {"broker": {}, "kafka": {}}})
+    resolved = endpoints.resolve(own)
+    assert resolved.kafka.bootstrap and resolved.mqtt.host and resolved.dagster.port
+    backup(resolved, there)
+    assert (restored(own, there, tmp_path / "new").home / "settings.env").read_text() == "EDGE_SITE=barn\n"
 
 
 def test_a_file_of_settings_without_secrets_stays_as_it_is(settings: Settings, there: str, tmp_path: Path) -> None:
