@@ -2,7 +2,7 @@
 
 Exit codes are a contract: 0 done, 1 a check failed or an error without a code of its own, and those of
 `edge_assets.errors` (2 settings, 3 platform, 4 runs already, 5 does not run, 6 download, 7 log, 8 lake, 9 history,
-10 disk full, 11 alerts).
+10 disk full, 11 alerts, 12 backups).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from edge_assets.alerts import commands as alerts
+from edge_assets.backup import commands as backups
 from edge_assets.errors import EdgeError, NotRunning
 from edge_assets.settings import Settings, load_settings
 
@@ -29,6 +30,8 @@ app = typer.Typer(
 )
 
 app.add_typer(alerts.app, name="alerts")
+app.command()(backups.backup)
+app.command()(backups.restore)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for other programs")]
 Profile = Annotated[

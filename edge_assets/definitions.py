@@ -13,6 +13,7 @@ import dagster as dg
 from edge_assets.defs import (
     anomalies,
     assets,
+    backups,
     checks,
     freshness,
     gold,
@@ -39,7 +40,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
     compare_job, compare_schedule = rollups.rollup_check_job()
     gold_job, gold_schedule = gold.check_gold_job(settings)
     house_job, house_schedule = housekeeping.housekeeping_job(settings)
-    care = lake_care.care_jobs(settings)
+    care = [*lake_care.care_jobs(settings), *backups.backup_jobs(settings)]
     return dg.Definitions(
         assets=freshness.with_limits(
             [
@@ -49,6 +50,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
                 *found,
                 reprocessing.reprocessed_days(settings),
                 *lake_care.care_assets(settings),
+                backups.backup_asset(settings),
                 *views.view_specs(settings),
                 *screens.screen_specs(settings),
             ],
@@ -59,6 +61,7 @@ def build(settings: Settings, held: Sequence[services.Service] | None = None) ->
             *gold.gold_checks(settings),
             rollups.rollup_check(settings),
             lake_care.tidiness_checks(settings),
+            backups.restorable(settings),
         ],
         jobs=[
             *(job for _, job in pairs),

@@ -10,7 +10,8 @@
     ├── LogError              Kafka refuses or is away
     ├── LakeError             a table cannot be read or is not what the contract says
     ├── HistoryError          a file of history cannot be understood; nothing of it was imported
-    └── AlertError            rules are not valid, or there is no such alert, rule or channel
+    ├── AlertError            rules are not valid, or there is no such alert, rule or channel
+    └── BackupError           a backup cannot be made, found or read, or is not what its manifest says
 
 A command prints the message of an `EdgeError` on one line and exits with its `exit_code`; any other exception
 is a defect and shows its trace. Bad data raises nothing: it becomes a dead letter.
@@ -59,3 +60,7 @@ class HistoryError(EdgeError):
 
 class AlertError(EdgeError):
     exit_code = 11
+
+
+class BackupError(EdgeError):
+    exit_code = 12

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
+    from obstore.store import S3Store
 
     from edge_assets.settings import S3Settings, Settings
 
@@ -44,6 +45,13 @@ def folder(address: str, settings: S3Settings) -> Path:
 
     _register()
     return UPath(address.rstrip("/"), protocol="s3", **_obstore_options(settings))  # type: ignore[return-value]
+
+
+def store(bucket: str, settings: S3Settings) -> S3Store:
+    """A bucket for who puts and gets whole objects."""
+    from obstore.store import S3Store
+
+    return S3Store(bucket, **_obstore_options(settings))
 
 
 @cache
@@ -120,7 +128,7 @@ def race(settings: Settings) -> None:
     from obstore.exceptions import AlreadyExistsError, BaseError
 
     bucket, _, prefix = str(settings.lake_path).removeprefix(SCHEME).partition("/")
-    store = obstore.store.S3Store(bucket, **_obstore_options(settings.s3))
+    own = store(bucket, settings.s3)
     for _ in range(RACES):
         path = "/".join(filter(None, (prefix, f".race-{uuid.uuid4().hex}")))
         start = threading.Barrier(RACERS)
@@ -128,7 +136,7 @@ def race(settings: Settings) -> None:
         def run(number: int, path: str = path, start: threading.Barrier = start) -> bool:
             start.wait()
             try:
-                obstore.put(store, path, bytes([number]), mode="create")
+                obstore.put(own, path, bytes([number]), mode="create")
             except AlreadyExistsError:
                 return False
             return True
@@ -137,10 +145,10 @@ def race(settings: Settings) -> None:
             try:
                 with ThreadPoolExecutor(RACERS) as racers:
                     won = [number for number, wins in enumerate(racers.map(run, range(RACERS))) if wins]
-                found = bytes(obstore.get(store, path).bytes())
+                found = bytes(obstore.get(own, path).bytes())
             finally:
                 with suppress(BaseError, OSError):
-                    obstore.delete(store, path)
+                    obstore.delete(own, path)
         if found != bytes(won):
             raise LakeError(
                 f"{settings.lake_path}: of {RACERS} writers of one new file {len(won)} were told that it is theirs, so "

@@ -497,6 +497,23 @@ class MetricsSettings(Section):
     port: int = Field(default=0, description="0: 8000 where it is free")
 
 
+class BackupSettings(Section):
+    destination: str | None = Field(
+        default=None,
+        description="a folder, or `s3://bucket/prefix` in the store of `EDGE_S3__…`: Dagster backs the platform up to "
+        "it each night, and `edge backup` when it is told no other; unset: no nightly backup",
+    )
+    keep: int = Field(default=7, ge=1, description="so many backups are kept, the newest")
+
+    @field_validator("destination")
+    @classmethod
+    def _the_same_for_all(cls, destination: str | None) -> str | None:
+        """Dagster's working directory is another than that of who wrote it."""
+        if destination and not re.match(r"s3://[^/]+|/|~", destination):
+            raise ValueError("must be a folder's whole path, or `s3://bucket/prefix`")
+        return destination
+
+
 class ClockSettings(Section):
     trust: Literal["auto", "always", "kernel"] = Field(
         default="auto",
@@ -573,6 +590,7 @@ class Settings(BaseSettings):
     notices: NoticeSettings = NoticeSettings()
     live: LiveSettings = LiveSettings()
     metrics: MetricsSettings = MetricsSettings()
+    backup: BackupSettings = BackupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
 

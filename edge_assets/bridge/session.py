@@ -173,8 +173,10 @@ def _from_the_log(incarnation: Incarnation) -> Redeliveries:
     Where retention cut the log off, that matters only if nobody was there for as long as it keeps records.
     """
     tail, memory, settings = incarnation.tail, incarnation.memory, incarnation.settings
-    if tail.epoch != memory.epoch:  # the session was named, and its bridge killed before it was subscribed
-        return Redeliveries(taken_ahead(settings))
+    if tail.epoch != memory.epoch:
+        # The session was named, and its bridge killed before it was subscribed: then nothing of it is logged. Or it was
+        # subscribed, and this log does not know it: a restored home on a new Kafka. Then anything may have been logged.
+        return Redeliveries(taken_ahead(settings), complete=not memory.filters)
     last_us = max(memory.seen_us, tail.last_at_us)
     outlived = incarnation.clock.now()[0] - last_us > settings.kafka.retention_hours * HOUR_US
     return Redeliveries(

@@ -329,12 +329,13 @@ CHECKS = {
 """the checks of each asset, by name"""
 
 
-def carry_forward(instance: dg.DagsterInstance, asset: dg.AssetKey) -> list[str]:
-    """Say the latest verdicts on an asset again, for its latest materialization. Returns the checks' names.
+def carry_forward(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequence[str] | None = None) -> list[str]:
+    """Say the latest verdicts on an asset again, for its latest materialization: of all its checks, or of those that
+    are named. Returns the checks' names.
 
     A check that is being executed is left out: what is said again now would hide its verdict.
     """
-    keys = [dg.AssetCheckKey(asset, name) for name in CHECKS.get(asset, ())]
+    keys = [dg.AssetCheckKey(asset, name) for name in (CHECKS.get(asset, ()) if names is None else names)]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     carried = []
     for key, record in latest.items():

@@ -19,16 +19,18 @@ _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")
 
 
 class Console:
-    """`log` is the file that keeps the lines, `out` the stream that shows them (None: the file alone)."""
+    """`log` is the file that keeps the lines (None: nothing does), `out` the stream that shows them (None: the file
+    alone)."""
 
-    def __init__(self, log: Path, out: TextIO | None = sys.stdout) -> None:
+    def __init__(self, log: Path | None, out: TextIO | None = sys.stdout) -> None:
         self._log = log
         self._out = out
         self._terminal = out is not None and out.isatty()
         self._width = 0
         self._shown = 0.0
         self._lock = threading.Lock()
-        log.parent.mkdir(parents=True, exist_ok=True)
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
 
     def say(self, line: str) -> None:
         with self._lock:
@@ -58,6 +60,8 @@ class Console:
                     self._show(f"{text}\n")
 
     def _keep(self, line: str) -> None:
+        if self._log is None:
+            return
         # A full disk must not stop who is about to say that it is full.
         with suppress(OSError), self._log.open("a") as file:
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")

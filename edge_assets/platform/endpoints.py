@@ -34,7 +34,7 @@ def resolve(settings: Settings) -> Settings:
     A remembered port stays as long as nobody else has taken it; then the customary one, then any free one. To be
     called by the one that is about to start the parts (it holds the platform's lock).
     """
-    known = _remembered(settings)
+    known = remembered_ports(settings)
     chosen: dict[tuple[str, str], int] = {}
     for section, name in _open(settings):
         wishes = [known.get(f"{section}.{name}"), CUSTOMARY[section, name]]
@@ -45,7 +45,7 @@ def resolve(settings: Settings) -> Settings:
 
 def remembered(settings: Settings) -> Settings:
     """The settings with every address filled in as the platform of this home last had them; starts nothing."""
-    known = _remembered(settings)
+    known = remembered_ports(settings)
     ports = {(section, name): known.get(f"{section}.{name}", CUSTOMARY[section, name]) for section, name in CUSTOMARY}
     return _filled(settings, {place: ports[place] for place in _open(settings)})
 
@@ -133,7 +133,8 @@ def is_free(address: str, port: int) -> bool:
         return True
 
 
-def _remembered(settings: Settings) -> dict[str, int]:
+def remembered_ports(settings: Settings) -> dict[str, int]:
+    """The ports that the platform of this home has chosen, by setting: those that nobody set."""
     try:
         return json.loads(_path(settings).read_text())
     except (FileNotFoundError, json.JSONDecodeError):

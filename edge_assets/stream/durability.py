@@ -219,11 +219,11 @@ def _batch_before(lake: Path, tear: Tear) -> int:
 
 def note_of(commit: Commit) -> dict[str, Any] | None:
     """What a commit says of itself (`edge_assets.stream.lake.Note`); None for maintenance and for a torn one."""
-    note = _told(commit)
+    note = told(commit)
     return None if note is None or CARRIED in note else note
 
 
-def _told(commit: Commit) -> dict[str, Any] | None:
+def told(commit: Commit) -> dict[str, Any] | None:
     """The same, and of maintenance the note that it carries on."""
     try:
         infos = [action["commitInfo"] for action in commit.actions() if "commitInfo" in action]
@@ -237,7 +237,7 @@ def note_before(folder: Path, version: float = float("inf")) -> dict[str, Any] |
     """The newest note of the commits before a version. Maintenance carries it on, so that it is there still when the
     commit that it was of has left the log."""
     earlier = (commit for commit in reversed(commits(folder)) if commit.version < version)
-    return next(filter(None, map(_told, earlier)), None)
+    return next(filter(None, map(told, earlier)), None)
 
 
 def carried(folder: Path, **more: Any) -> str:

@@ -237,7 +237,8 @@ class _Writer:
                 "watermark": _iso(self.batches.note.watermark),
                 "positions": {
                     f"{topic}/{partition}": offset
-                    for (_, topic, partition), offset in self.batches.note.positions.items()
+                    for (log_id, topic, partition), offset in self.batches.note.positions.items()
+                    if self.reading.is_read(log_id, topic)
                 },
                 "state_rows": self._state_rows(),
                 "lost": losses.told(self.batches.note.lost),

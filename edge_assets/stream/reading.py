@@ -52,6 +52,10 @@ class Reading:
         """Whether more is unread than one batch takes, so that topics may differ in how far they are."""
         return self._plan.catching_up
 
+    def is_read(self, log_id: str, topic: str) -> bool:
+        """Whether this log of a topic is the one that is read: the tables remember former ones, too."""
+        return self._log_ids.get(topic) == log_id
+
     def begin(self, positions: Mapping[Place, int]) -> Begin:
         """Where to begin: all topics as they are now, at these positions. Raises `LogError`."""
         wanted = kafka_log.read_topics(self._settings)
