@@ -29,6 +29,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from edge_assets import lake_claim
 from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import EdgeError, PlatformError, SettingsError
@@ -231,6 +232,7 @@ def prepare(settings: Settings) -> None:
     from edge_assets.platform import jars, log
     from edge_assets.platform.java import java_home
 
+    lake_claim.ensure_where_reached(settings, say)
     java_home(settings)
     for name in jars.needed(settings):
         jars.ensure_jars(settings, name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from edge_assets import object_store
+from edge_assets import lake_claim, object_store
 from edge_assets.errors import EdgeError, LakeError
 from edge_assets.platform import broker, disk, endpoints, jars, log, mosquitto, supervisor
 from edge_assets.platform.java import find_java
@@ -47,6 +47,7 @@ def examine(settings: Settings) -> list[Finding]:
         _broker,
         _log,
         _bucket,
+        _claim,
         _ports,
         _clock,
     ]
@@ -159,6 +160,22 @@ def _bucket(settings: Settings) -> Iterator[Finding]:
         yield Finding("lake", "fail", found, step)
     else:
         yield Finding("lake", "ok", f"{settings.lake_path} takes a new file once, also when raced for")
+
+
+def _claim(settings: Settings) -> Iterator[Finding]:
+    if settings.lake.path is None:
+        return
+    try:
+        there = lake_claim.read(settings)
+    except LakeError:
+        return  # told already
+    if there is None:
+        yield Finding("claim", "ok", f"nobody writes to {settings.lake_path} yet")
+    elif there.platform == lake_claim.own(settings).platform:
+        yield Finding("claim", "ok", f"{settings.lake_path} is this platform's")
+    else:
+        found = f"{settings.lake_path} is written by another platform ({there.who})"
+        yield Finding("claim", "fail", found, "set another EDGE_SITE, or `edge sites take-over` if that one is gone")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

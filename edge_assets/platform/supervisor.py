@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edge_assets import lake_claim
 from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import AlreadyRunning, PlatformError
@@ -80,6 +81,7 @@ class Supervisor:
         """In order: sweep up after a killed predecessor, fetch what is missing, choose ports, start the parts."""
         self._tell()
         sweep(self.original, self.console.say)
+        lake_claim.ensure_where_reached(self.original, self.console.say)
         shutdown.clear_shutdown(self.original)
         engine = self._fetch(stop)
         self.settings = endpoints.resolve(self.original)
