@@ -25,6 +25,7 @@ Beside it, straight from the broker, for those who cannot wait for the lake:
 And what holds it all:
 
     defs          Dagster's side: services, assets, sensors
+    upgrades      a home of an earlier version, made this version's
     platform      what it all runs on: Java, jars, broker, log, supervisor; up, down, status, doctor
 
 Loops are plain code; `defs` only holds them up to Dagster. `settings` is the one tree that all of them are given.

@@ -206,7 +206,7 @@ def _at(settings: Settings, path: Path) -> tuple[Any, str]:
 
     bucket, _, name = str(path).removeprefix(SCHEME).partition("/")
     # Somebody waits for the answer; by default a store that is away is asked again for three minutes.
-    patience = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+    patience: obstore.store.RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
     return obstore.store.S3Store(bucket, retry_config=patience, **_obstore_options(settings.s3)), name
 
 

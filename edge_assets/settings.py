@@ -48,6 +48,10 @@ LAYERS = ("bronze", "silver", "gold")
 """the folders of a lake"""
 
 
+RENAMED = {"EDGE_ROLLUPS__SCHEDULE": "EDGE_ROLLUPS__UPDATE_MINUTES"}
+"""settings of earlier versions, by what took their place: to be refused with its name, as the values differ"""
+
+
 def is_site_folder(name: str) -> bool:
     """Whether a shared lake can have a folder of this name for a site."""
     return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)) and name.lower() not in LAYERS
@@ -701,6 +705,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "EDGE_" + "__".join(str(part) for part in first["loc"]).upper()
+        if name in RENAMED:
+            raise SettingsError(_renamed(name)) from error
         given = "" if first["type"] == "extra_forbidden" else f" (given: {first.get('input')!r})"
         raise SettingsError(
             f"setting {name}: {first['msg']}{given}; looked in the environment, .env, edge.toml and the profile; "
@@ -716,10 +722,19 @@ def _refuse_unknown_variables() -> None:
         name = variable.upper()
         if not name.startswith("EDGE_") or name in known:
             continue
+        if name in RENAMED:
+            raise SettingsError(_renamed(name))
         section, _, key = name.partition("__")
         fields = type(Settings.model_fields[section[5:].lower()].default).model_fields if section in sections else {}
         if key.partition("__")[0].lower() not in fields:
             raise SettingsError(f"setting {variable} is not known; `edge settings` lists them all")
+
+
+def _renamed(name: str) -> str:
+    now = RENAMED[name]
+    section, _, key = now.removeprefix("EDGE_").lower().partition("__")
+    field = type(Settings.model_fields[section].default).model_fields[key]
+    return f"setting {name} is called {now} now: {field.description}; set that in its place"
 
 
 def known_variables() -> list[str]:

@@ -29,13 +29,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_assets import lake_claim
+from edge_assets import lake_claim, upgrades
 from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import EdgeError, PlatformError, SettingsError
 from edge_assets.platform import broker, endpoints, health, parts
 from edge_assets.service import service_lock, status_path, write_json
 from edge_assets.settings import Settings, load_settings
+from edge_assets.upgrades import home_format
 
 EVERYWHERE = "0.0.0.0"
 NAME = "supervisor"
@@ -80,8 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def code(settings: Settings, own_name: str, web_name: str | None = None) -> int:
     """Serve code and run services until SIGTERM, and end them in order. Returns the exit code."""
+    home_format.refuse_newer(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     with service_lock(settings, NAME):
+        upgrades.ensure(settings, parts.environment(settings), say)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
