@@ -2,12 +2,12 @@
 
     <lake>/_claim.json           of a lake that has one site
     <lake>/<site>/_claim.json    of each site of a shared lake
-    EDGE_HOME/platform.json      who this platform is: a random name, made once, and a mark of the machine
+    EDGE_HOME/platform.json      who this platform is: a random name, and a mark of where it was made
 
 No lock reaches from one machine to another, so the file does: it is put where there is none, which one of two wins. It
 is looked at when the platform starts, by each committer before its first commit, and once a minute while the stream
-writer runs. A home that was copied or restored to another machine is another platform, as both may run; it is told how
-to take the claim over, and the one before then ends. A lake within the home is nobody else's and has no claim.
+writer runs. A home that was copied, moved or restored is another platform, as both may run; it is told how to take
+the claim over, and the one before then ends. A lake within the home is nobody else's and has no claim.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Claim:
 
 
 def own(settings: Settings) -> Claim:
-    """This platform's claim. Makes its name, where it has none or has come from another machine."""
+    """This platform's claim. Makes its name, where it has none or has come from elsewhere."""
     path = settings.home / "platform.json"
     known = _decoded(path.read_bytes() if path.exists() else None)
-    if known is None or known.get("machine") != _machine() or not known.get("platform"):
-        known = {"platform": uuid.uuid4().hex, "machine": _machine()}
+    if known is None or known.get("place") != _place(settings) or not known.get("platform"):
+        known = {"platform": uuid.uuid4().hex, "place": _place(settings)}
         write_json(path, known)
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return Claim(settings.site, known["platform"], platform.node(), str(settings.home), since)
@@ -125,9 +125,7 @@ def _decoded(content: bytes | None) -> dict[str, str] | None:
     return said if isinstance(said, dict) else None
 
 
-def _machine() -> str:
-    """A mark of the machine that does not tell its identifier; empty where it has none, as in a container."""
-    try:
-        return hashlib.sha256(b"edge_assets" + MACHINE.read_bytes().strip()).hexdigest()[:16]
-    except OSError:
-        return ""
+def _place(settings: Settings) -> str:
+    """A mark of machine and folder, which tells neither. In a container there may be no identifier of a machine."""
+    machine = MACHINE.read_bytes().strip() if MACHINE.is_file() else b""
+    return hashlib.sha256(b"edge_assets\n" + machine + b"\n" + str(settings.home).encode()).hexdigest()[:16]

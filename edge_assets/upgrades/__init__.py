@@ -1,7 +1,8 @@
 """A home that an earlier version wrote, made this version's before anything of it is started; or refused, as it was.
 
     home_format      which version a home is of, and what is refused
-    dagster_storage  Dagster's databases: copied, migrated by Dagster's own means, put back where that fails
+    dagster_storage  Dagster's databases: copied, migrated, put back where that fails
+    dagster_schema   the migration itself, Dagster's own
     lake_tables      columns that tables have gained since
     __main__         the steps, in a process of its own: `ensure` starts it where a home is not of this version
 

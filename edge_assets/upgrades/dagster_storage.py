@@ -1,4 +1,4 @@
-"""Dagster's databases, brought to the installed Dagster by its own `dagster instance migrate`.
+"""Dagster's databases, brought to the installed Dagster by its own migrations.
 
     EDGE_HOME/upgrade/dagster/        copies of all of them as they were, made by SQLite's own backup, and dagster.yaml
     EDGE_HOME/upgrade/dagster.json    there from the last copy's end until the migration has succeeded
@@ -23,7 +23,7 @@ from edge_assets.errors import DiskFull, PlatformError
 from edge_assets.service import write_json
 from edge_assets.settings import Settings
 
-COMMAND = (sys.executable, "-m", "dagster", "instance", "migrate")
+COMMAND = (sys.executable, "-m", "edge_assets.upgrades.dagster_schema")
 CONFIGURATION = "dagster.yaml"
 OURS = Path(platform.__file__).with_name(CONFIGURATION)
 ROOM = 2.5

@@ -45,9 +45,11 @@ home, schema = Path(sys.argv[1]), sys.argv[2]
 for path in sorted(home.rglob("*.db")):
     where = schedules if path.name == "schedules.db" else runs if path.name == "runs.db" else events
     config = get_alembic_config(where.__file__)
-    with db.create_engine(f"sqlite:///{path}").connect() as connection:
+    engine = db.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
         config.attributes["connection"] = connection
         alembic.command.downgrade(config, schema)
+    engine.dispose()
     with sqlite3.connect(path) as opened:
         opened.execute("PRAGMA journal_mode = DELETE")
         opened.execute("VACUUM")

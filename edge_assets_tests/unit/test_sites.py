@@ -204,19 +204,26 @@ def test_of_many_at_once_one_has_it(place: Any) -> None:
     assert len(won) == 1
 
 
-def test_a_copied_home_is_another_platform(place: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_same_home_on_another_machine_is_another_platform(
+    place: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     lake_claim.ensure(place("barn"))
-    shutil.copytree(place("barn").home, tmp_path / "restored")
     other_machine = tmp_path / "machine-id"
     other_machine.write_text("another")
     monkeypatch.setattr(lake_claim, "MACHINE", other_machine)
+    with pytest.raises(LakeTaken):
+        lake_claim.ensure(place("barn"))
+
+
+def test_a_copied_home_is_another_platform(place: Any, tmp_path: Path) -> None:
+    lake_claim.ensure(place("barn"))
+    shutil.copytree(place("barn").home, tmp_path / "restored")
     restored = place("barn", home="restored")
     with pytest.raises(LakeTaken):
         lake_claim.ensure(restored)
     before = lake_claim.take_over(restored)
     assert before and before.home == str(place("barn").home)
     lake_claim.ensure(restored)
-    monkeypatch.undo()
     with pytest.raises(LakeTaken, match=str(restored.home)):  # the one before, where it still runs
         lake_claim.ensure(place("barn"))
 

@@ -29,8 +29,6 @@ from edge_assets.upgrades.__main__ import upgrade
 from edge_assets.warehouse.sql import run_sql
 from edge_assets_tests import old_homes
 
-DAGSTER = dagster_storage.COMMAND
-
 
 @pytest.fixture(params=old_homes.NAMES)
 def old(request: pytest.FixtureRequest, settings: Settings) -> Settings:
@@ -87,10 +85,10 @@ def test_an_old_home_is_made_this_versions_and_keeps_what_it_had(old: Settings) 
     upgrades.ensure(old, parts.environment(old), said.append)
 
     assert {table: rows(old, table) for table in tables} == before
-    assert {table: note_before(old.lake_path / table.replace(".", "/")) for table in tables} >= notes
+    for table, note in notes.items():
+        now = note_before(old.lake_path / table.replace(".", "/"))
+        assert (now or {}) | {"carried": None} == (note or {}) | {"carried": None}
     assert lake_tables.wanted(old) == []
-    for table in tables:
-        assert rows(old, table) == before[table]
     assert runs(old) == history
     assert {schema_of(path) for path in databases} == {"29b539ebc72a"}
     assert home_format.read(old) == home_format.current()
