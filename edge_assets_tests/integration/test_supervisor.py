@@ -18,6 +18,7 @@ import pytest
 
 from edge_assets.platform import broker, endpoints, log, process
 from edge_assets.settings import Settings
+from edge_assets_tests import old_homes
 
 pytestmark = [pytest.mark.java, pytest.mark.broker]
 
@@ -87,8 +88,11 @@ def platform(settings: Settings) -> Iterator[Platform]:
 
 
 def test_up_and_down(platform: Platform) -> None:
+    """Over the home of an earlier version, which is upgraded first."""
+    old_homes.unpack("first_slice", platform.settings.home)
     detached = platform.edge("up", "--detach")
     assert detached.returncode == 0, detached.stderr
+    assert "the home is of format" in detached.stdout
     assert f"http://127.0.0.1:{platform.settings.dagster.port}" in detached.stdout
 
     status = platform.edge("status", "--json")
