@@ -50,13 +50,17 @@ class Claim:
 
 def own(settings: Settings) -> Claim:
     """This platform's claim. Makes its name, where it has none or has come from elsewhere."""
-    path = settings.home / "platform.json"
-    known = _decoded(path.read_bytes() if path.exists() else None)
-    if known is None or known.get("place") != _place(settings) or not known.get("platform"):
-        known = {"platform": uuid.uuid4().hex, "place": _place(settings)}
-        write_json(path, known)
+    name = _known(settings)
+    if name is None:
+        name = uuid.uuid4().hex
+        write_json(_identity(settings), {"platform": name, "place": _place(settings)})
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return Claim(settings.site, known["platform"], platform.node(), str(settings.home), since)
+    return Claim(settings.site, name, platform.node(), str(settings.home), since)
+
+
+def is_own(settings: Settings, claim: Claim) -> bool:
+    """Whether a claim is this platform's. Writes nothing."""
+    return claim.platform == _known(settings)
 
 
 def read(settings: Settings) -> Claim | None:
@@ -78,7 +82,7 @@ def ensure(settings: Settings) -> None:
         there = read(settings)
         if there is None:  # half a claim, of one who died or whose disk was full
             object_store.put(settings, path, _encoded(mine), new=False)
-    if there is not None and there.platform != mine.platform:
+    if there is not None and not is_own(settings, there):
         raise LakeTaken(_refusal(settings, there))
 
 
@@ -123,6 +127,17 @@ def _decoded(content: bytes | None) -> dict[str, str] | None:
     except ValueError:
         return None
     return said if isinstance(said, dict) else None
+
+
+def _identity(settings: Settings) -> Path:
+    return settings.home / "platform.json"
+
+
+def _known(settings: Settings) -> str | None:
+    """The platform's name; None where it has none yet, or the home has come from elsewhere."""
+    path = _identity(settings)
+    said = _decoded(path.read_bytes() if path.exists() else None) or {}
+    return said.get("platform") if said.get("place") == _place(settings) else None
 
 
 def _place(settings: Settings) -> str:

@@ -189,7 +189,7 @@ def _claim(settings: Settings) -> Iterator[Finding]:
         return  # told already
     if there is None:
         yield Finding("claim", "ok", f"nobody writes to {settings.lake_path} yet")
-    elif there.platform == lake_claim.own(settings).platform:
+    elif lake_claim.is_own(settings, there):
         yield Finding("claim", "ok", f"{settings.lake_path} is this platform's")
     else:
         found = f"{settings.lake_path} is written by another platform ({there.who})"

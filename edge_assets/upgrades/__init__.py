@@ -39,7 +39,14 @@ def ensure(settings: Settings, environment: Mapping[str, str], say: Callable[[st
         return
     # The libraries that it needs are not to stay in a process that lives for months.
     command = [sys.executable, "-m", "edge_assets.upgrades"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,  # a Ctrl-C is for us; this is soon done
+    )
     last = ""
     with process:
         for line in process.stdout or ():

@@ -8,8 +8,12 @@ from collections.abc import Callable
 
 from edge_assets import lake_claim, object_store
 from edge_assets.errors import EdgeError, LakeError
+from edge_assets.service import lock_in_turn
 from edge_assets.settings import Settings, load_settings
 from edge_assets.upgrades import SAID, dagster_storage, home_format, lake_tables
+
+LOCK = "upgrade"
+PATIENCE_SECONDS = 900.0
 
 
 def main() -> int:
@@ -25,16 +29,22 @@ def main() -> int:
 def upgrade(settings: Settings, say: Callable[[str], None]) -> None:
     """All steps, from whatever state a home is in. Raises `EdgeError`: with Dagster's storage as it was."""
     home_format.refuse_newer(settings)
-    there = home_format.read(settings)
-    lacking = _lacking(settings, say)
-    if there.dagster != home_format.current().dagster:
+    lake_claim.ensure_where_reached(settings, say)
+    _lacking(settings, lambda line: None)  # for what it refuses, before anything is touched
+    if _dagster_differs(settings):
         dagster_storage.require_room(settings)
-        dagster_storage.migrate(settings, os.environ, say)
-    for widening in lacking:
-        lake_tables.widen(settings, widening)
-        say(f"{widening.table.full_name} has new columns: {', '.join(column.name for column in widening.missing)}")
-    home_format.write_current(settings)
+    with lock_in_turn(settings, LOCK, PATIENCE_SECONDS):  # of an `edge up` that was killed, this process may live on
+        if _dagster_differs(settings):
+            dagster_storage.migrate(settings, os.environ, say)
+        for widening in _lacking(settings, say):
+            lake_tables.widen(settings, widening)
+            say(f"{widening.table.full_name} has new columns: {', '.join(column.name for column in widening.missing)}")
+        home_format.write_current(settings)
     say(f"the home is of format {home_format.FORMAT}")
+
+
+def _dagster_differs(settings: Settings) -> bool:
+    return home_format.read(settings).dagster != home_format.current().dagster
 
 
 def _lacking(settings: Settings, say: Callable[[str], None]) -> list[lake_tables.Widening]:
