@@ -1,11 +1,11 @@
-"""Homes that earlier versions wrote, to be upgraded by the tests.
+"""Homes as earlier versions wrote them, to be upgraded by the tests.
 
 | archive | commit | what it has, and lacks |
 |---|---|---|
 | first_slice | aa563e5 | the first that ran whole: bronze, silver.readings, silver.devices; no rooms, gold, rollups |
 | before_formats | b74644d | the last without a format of the home: rooms, windows without the column `site`, rollups |
 
-Each was made by `make`: that version itself ran for a minute with simulated devices and was stopped in order.
+Each was made by `make`, from that version's own definitions of tables, notes and storage.
 """
 
 from __future__ import annotations
