@@ -9,6 +9,7 @@ The way of a reading, hop by hop, is the order of the folders:
     decoding      the contract of payloads: what is a reading, what is a dead letter
     tables        the contract of the lake: tables, columns, units
     object_store  a lake in a bucket, as each engine is told of it
+    lake_claim    whose a lake is that several platforms reach
     warehouse     the lake's reading side: SQL over everything, and the proof that nothing is missing
 
 Beside it, straight from the broker, for those who cannot wait for the lake:
@@ -24,6 +25,7 @@ Beside it, straight from the broker, for those who cannot wait for the lake:
 And what holds it all:
 
     defs          Dagster's side: services, assets, sensors
+    upgrades      a home of an earlier version, made this version's
     platform      what it all runs on: Java, jars, broker, log, supervisor; up, down, status, doctor
 
 Loops are plain code; `defs` only holds them up to Dagster. `settings` is the one tree that all of them are given.

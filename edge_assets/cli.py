@@ -357,6 +357,44 @@ def rooms_forget(
     print(f"{room_id}: forgotten")
 
 
+sites_app = typer.Typer(
+    no_args_is_help=True,
+    help="The sites of a shared lake, and which platform writes each: docs/sites.md.",
+)
+app.add_typer(sites_app, name="sites")
+
+
+@sites_app.command("list")
+def sites_list(as_json: Json = False, profile: Profile = None) -> None:
+    """List the sites of the lake and whose they are. Exit codes: 0 done, 8 the lake cannot be read."""
+    from dataclasses import asdict
+
+    from edge_assets import lake_claim
+    from edge_assets.warehouse import sites
+
+    settings = _settings(profile)
+    names = sites.names(settings) if settings.lake.shared else [settings.site]
+    claims = {name: lake_claim.read(sites.of(settings, name)) for name in names}
+    if as_json:
+        print(_json([{"site": name, "claim": claim and asdict(claim)} for name, claim in claims.items()]))
+    for name, claim in {} if as_json else claims.items():
+        print(f"{name:20}  {claim.who if claim else 'no claim'}")
+
+
+@sites_app.command("take-over")
+def sites_take_over(profile: Profile = None) -> None:
+    """Let this platform write the site's tables in the place of the one that did: when that one is gone for good, or
+    this is its restored copy. Where it still runs, its stream writer ends within a minute."""
+    from edge_assets import lake_claim
+
+    settings = _settings(profile)
+    if settings.lake.path is None:
+        print(f"the lake of {settings.home} lies within it and is nobody else's")
+        return
+    before = lake_claim.take_over(settings)
+    print(f"{settings.lake_path} is this platform's now{f'; it was {before.who}' if before else ''}")
+
+
 @app.command()
 def reprocess(
     begin: Annotated[str, typer.Option("--from", help="received from then on: 2026-03-01, 2026-03-01T12:00, 2h, 1d")],

@@ -9,6 +9,7 @@
     ├── DownloadError         a file cannot be fetched, or is not what its checksum says
     ├── LogError              Kafka refuses or is away
     ├── LakeError             a table cannot be read or is not what the contract says
+    │   └── LakeTaken         another platform writes there
     ├── HistoryError          a file of history cannot be understood; nothing of it was imported
     ├── AlertError            rules are not valid, or there is no such alert, rule or channel
     └── BackupError           a backup cannot be made, found or read, or is not what its manifest says
@@ -52,6 +53,10 @@ class LogError(EdgeError):
 
 class LakeError(EdgeError):
     exit_code = 8
+
+
+class LakeTaken(LakeError):
+    """Exits as its parent does."""
 
 
 class HistoryError(EdgeError):

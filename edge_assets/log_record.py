@@ -26,6 +26,7 @@ Keys that begin with `$edge/` are the platform's own: an MQTT wildcard never mat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 Place = tuple[str, str, int]
 """(log id, Kafka topic, partition): where offsets count."""
@@ -63,10 +64,13 @@ class Header:
     """packet identifier; 0 at QoS 0"""
     rep: bool = False
     """a redelivery that may be a repeat of a logged record, and may not: `maybe_repeat`"""
+    site: str = ""
+    """the place, from the settings; percent-encoded in the header. Tables have theirs from the settings"""
 
     def encode(self) -> bytes:
         return (
-            f"v={VERSION} by={self.by} inc={self.inc} epoch={self.epoch} at={self.at} sync={self.sync:d} "
+            f"v={VERSION} by={self.by} inc={self.inc}{said_site(self.site)} epoch={self.epoch} at={self.at} "
+            f"sync={self.sync:d} "
             f"mono={self.mono} boot={self.boot} qos={self.qos} retain={self.retain:d} dup={self.dup:d} "
             f"mid={self.mid} rep={self.rep:d}"
         ).encode("ascii")
@@ -88,7 +92,13 @@ class Header:
             dup=pairs["dup"] == "1",
             mid=int(pairs["mid"]),
             rep=pairs["rep"] == "1",
+            site=unquote(pairs.get("site", "")),
         )
+
+
+def said_site(site: str) -> str:
+    """What a header says of the place; nothing where it has no name."""
+    return f" site={quote(site, safe='')}" if site else ""
 
 
 def headers_of(header: Header) -> list[tuple[str, str | bytes | None]]:

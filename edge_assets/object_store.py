@@ -12,11 +12,13 @@ Without `s3.access_key` all of them look where Amazon's tools do: the variables 
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -127,13 +129,11 @@ def race(settings: Settings) -> None:
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError
 
-    bucket, _, prefix = str(settings.lake_path).removeprefix(SCHEME).partition("/")
-    own = store(bucket, settings.s3)
     for _ in range(RACES):
-        path = "/".join(filter(None, (prefix, f".race-{uuid.uuid4().hex}")))
+        own, path = _at(settings, settings.lake_path / f".race-{uuid.uuid4().hex}")
         start = threading.Barrier(RACERS)
 
-        def run(number: int, path: str = path, start: threading.Barrier = start) -> bool:
+        def run(number: int, own: Any = own, path: str = path, start: threading.Barrier = start) -> bool:
             start.wait()
             try:
                 obstore.put(own, path, bytes([number]), mode="create")
@@ -154,6 +154,68 @@ def race(settings: Settings) -> None:
                 f"{settings.lake_path}: of {RACERS} writers of one new file {len(won)} were told that it is theirs, so "
                 "commits can overwrite each other there; use a store that honours If-None-Match"
             )
+
+
+def get(settings: Settings, path: Path) -> bytes | None:
+    """A small file of the lake; None where there is none. Raises `LakeError` where a bucket cannot be used."""
+    with in_words(settings), suppress(FileNotFoundError):
+        if not is_bucket(path):
+            return path.read_bytes()
+        import obstore
+
+        store, name = _at(settings, path)
+        return bytes(obstore.get(store, name).bytes())
+    return None
+
+
+def put(settings: Settings, path: Path, content: bytes, *, new: bool) -> bool:
+    """Write a small file of the lake whole: where there is none yet (`new`), or in the place of the one that is there.
+
+    False: it was to be new, and one is there. Of several who put a new one at once, one is told True. Raises
+    `LakeError` where a bucket cannot be used, `OSError` where a folder cannot.
+    """
+    if is_bucket(path):
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        store, name = _at(settings, path)
+        with in_words(settings):
+            try:
+                obstore.put(store, name, content, mode="create" if new else "overwrite")
+            except AlreadyExistsError:
+                return False
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    aside.write_bytes(content)
+    try:
+        _link(aside, path) if new else aside.replace(path)
+    except FileExistsError:
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
+def _link(aside: Path, path: Path) -> None:
+    """Give a whole file its name. Raises `FileExistsError` where the name is taken."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, as on many USB sticks: there it can be seen while it is empty
+        with path.open("xb") as file:
+            file.write(aside.read_bytes())
+
+
+def _at(settings: Settings, path: Path) -> tuple[Any, str]:
+    """(store, name within it)"""
+    import obstore
+
+    bucket, _, name = str(path).removeprefix(SCHEME).partition("/")
+    # Somebody waits for the answer; by default a store that is away is asked again for three minutes.
+    patience: obstore.store.RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+    return obstore.store.S3Store(bucket, retry_config=patience, **_obstore_options(settings.s3)), name
 
 
 @contextmanager

@@ -23,7 +23,16 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_assets import object_store
@@ -33,6 +42,19 @@ from edge_assets.errors import SettingsError
 
 PROFILES = Path(__file__).parent / "profiles"
 ALERTS_FILTER = f"{ALERTS}#"
+
+
+LAYERS = ("bronze", "silver", "gold")
+"""the folders of a lake"""
+
+
+RENAMED = {"EDGE_ROLLUPS__SCHEDULE": "EDGE_ROLLUPS__UPDATE_MINUTES"}
+"""settings of earlier versions, by what took their place: to be refused with its name, as the values differ"""
+
+
+def is_site_folder(name: str) -> bool:
+    """Whether a shared lake can have a folder of this name for a site."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)) and name.lower() not in LAYERS
 
 
 def _default_home() -> Path:
@@ -396,12 +418,24 @@ class LakeSettings(Section):
         default=None, description="folder of the lake, or `s3://bucket/prefix`; unset: `lake` in the home"
     )
 
+    shared: bool = Field(
+        default=False,
+        description="platforms of other places write into the same lake: this one's tables lie in a folder of its own "
+        "there, named as EDGE_SITE says, and `edge sql` reads all of them as `sites.silver.readings` and so on",
+    )
+
     @field_validator("path")
     @classmethod
     def _known_scheme(cls, path: str | None) -> str | None:
         if path and "://" in path and not re.fullmatch(r"s3://[^/]+(/.*)?", path):
             raise ValueError("must be a folder, or `s3://bucket/prefix`")
         return path
+
+    @model_validator(mode="after")
+    def _shared_where(self) -> LakeSettings:
+        if self.shared and not self.path:
+            raise ValueError("a shared lake needs EDGE_LAKE__PATH, which all of its platforms reach")
+        return self
 
 
 class S3Settings(Section):
@@ -573,7 +607,7 @@ class Settings(BaseSettings):
         default_factory=_default_cache, description="downloads (jars), shared by all platforms of a user"
     )
     profile: str | None = Field(default=None, description="a named set of settings: see `edge up --help`")
-    site: str = Field(default="home", description="the name of this place, in every reading")
+    site: str = Field(default="home", description="the name of this place, in every record")
     mqtt: MqttSettings = MqttSettings()
     kafka: KafkaSettings = KafkaSettings()
     bridge: BridgeSettings = BridgeSettings()
@@ -593,6 +627,17 @@ class Settings(BaseSettings):
     backup: BackupSettings = BackupSettings()
     clock: ClockSettings = ClockSettings()
     dagster: DagsterSettings = DagsterSettings()
+
+    @field_validator("lake")
+    @classmethod
+    def _site_is_a_folder(cls, lake: LakeSettings, others: ValidationInfo) -> LakeSettings:
+        site = others.data.get("site", "")
+        if lake.shared and not is_site_folder(site):
+            raise ValueError(
+                f"in a shared lake EDGE_SITE names a folder: 1 to 64 letters, digits, dots, dashes or underscores, and "
+                f"none of {', '.join(LAYERS)}; it is {site!r}"
+            )
+        return lake
 
     @model_validator(mode="after")
     def _absolute_paths(self) -> Settings:
@@ -620,7 +665,13 @@ class Settings(BaseSettings):
 
     @property
     def lake_path(self) -> Path:
-        """The folder of the lake: `<lake>/<layer>/<table>`. In a bucket it is one that behaves as a `Path`."""
+        """The folder of this platform's tables: `<lake>/<layer>/<table>`, in a shared lake `<lake>/<site>/<layer>/…`.
+        In a bucket it is one that behaves as a `Path`."""
+        return self.lake_root / self.site if self.lake.shared else self.lake_root
+
+    @property
+    def lake_root(self) -> Path:
+        """The folder of the whole lake, which others may share."""
         if self.lake.path and object_store.is_bucket(self.lake.path):
             return object_store.folder(self.lake.path, self.s3)
         return Path(self.lake.path).expanduser().absolute() if self.lake.path else self.home / "lake"
@@ -716,6 +767,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "EDGE_" + "__".join(str(part) for part in first["loc"]).upper()
+        if name in RENAMED:
+            raise SettingsError(_renamed(name)) from error
         given = "" if first["type"] == "extra_forbidden" else f" (given: {first.get('input')!r})"
         raise SettingsError(
             f"setting {name}: {first['msg']}{given}; looked in the environment, .env, edge.toml and the profile; "
@@ -731,10 +784,19 @@ def _refuse_unknown_variables() -> None:
         name = variable.upper()
         if not name.startswith("EDGE_") or name in known:
             continue
+        if name in RENAMED:
+            raise SettingsError(_renamed(name))
         section, _, key = name.partition("__")
         fields = type(Settings.model_fields[section[5:].lower()].default).model_fields if section in sections else {}
         if key.partition("__")[0].lower() not in fields:
             raise SettingsError(f"setting {variable} is not known; `edge settings` lists them all")
+
+
+def _renamed(name: str) -> str:
+    now = RENAMED[name]
+    section, _, key = now.removeprefix("EDGE_").lower().partition("__")
+    field = type(Settings.model_fields[section].default).model_fields[key]
+    return f"setting {name} is called {now} now: {field.description}; set that in its place"
 
 
 def known_variables() -> list[str]:

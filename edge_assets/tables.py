@@ -35,6 +35,8 @@ class Table:
         return f"{self.layer}.{self.name}"
 
 
+SITE = Column("site", "string", "the place, from the settings")
+
 POSITION = (
     Column(
         "log_id",
@@ -52,7 +54,7 @@ RECEIVED = (
 )
 
 MEASURED = (
-    Column("site", "string", "the place, from the settings"),
+    SITE,
     Column("device_id", "string", "IEEE address where known, else the device's name"),
     Column("device_name", "string", "the device's name when the reading was received"),
     Column("model", "string", "the device's model"),
@@ -132,7 +134,7 @@ ROOM_TELEMETRY = Table(
     "room_telemetry",
     "one message of one room",
     (
-        Column("site", "string", "the place, from the settings"),
+        SITE,
         Column("room_id", "string", "the room, as its topic says"),
         Column("event_time", "timestamp", "when it was measured: the message's timestamp where plausible"),
         Column("event_time_source", "string", "payload or received"),
@@ -167,7 +169,7 @@ ALERTS = Table(
     "alerts",
     "one event of one alert: it fired, was cleared, was handed to people, or was acknowledged by one",
     (
-        Column("site", "string", "the place, from the settings"),
+        SITE,
         Column("event_id", "string", "the event; after a crash one may be there twice, with the same event_id"),
         Column("alert_id", "string", "one firing of one rule for one device, until it has cleared"),
         Column("transition", "string", "firing, cleared, notified or acknowledged"),
@@ -192,7 +194,7 @@ DEVICES = Table(
     "devices",
     "one state of one device's description, valid from/to by received time; the registry",
     (
-        Column("site", "string", "the place, from the settings"),
+        SITE,
         Column("base_topic", "string", "base topic of the network it belongs to"),
         Column("device_id", "string", "IEEE address; of a group, group:<id>"),
         Column("device_name", "string", "friendly name: the device's topic below the base topic"),
@@ -224,6 +226,7 @@ ROOM = (
 WINDOW_DATE = Column("date", "date", "UTC day of the begin")
 
 WINDOW = (
+    SITE,
     Column("window_start", "timestamp", "begin of the window, which belongs to it; event time"),
     Column("window_end", "timestamp", "end of the window, which does not"),
     *ROOM,
@@ -275,6 +278,7 @@ SESSIONS = Table(
     "sessions",
     "one stay of people in a room: messages that see somebody, no gap between them longer than the setting",
     (
+        SITE,
         Column("session_start", "timestamp", "first message that saw somebody; event time"),
         Column("session_end", "timestamp", "last one"),
         *ROOM,
@@ -296,7 +300,7 @@ ANOMALIES = Table(
     "anomalies",
     "one event in which one measurement of one device or room was unlike its own past",
     (
-        Column("site", "string", "the place, from the settings"),
+        SITE,
         Column("kind", "string", "device or room"),
         Column("device_id", "string", "the device's address or the room's identifier"),
         Column("device_name", "string", "its name then"),

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from edge_assets import lake_claim
 from edge_assets.anomalies import memory as memories
 from edge_assets.anomalies import minutes, table
 from edge_assets.anomalies.detector import DAY, HOUR, Detector, Found, judged
@@ -65,6 +66,7 @@ class Outcome:
 def run(settings: Settings, progress: Progress = lambda line: None) -> Outcome:
     """Score what has closed since the last run. Raises `LakeError`, `AlreadyRunning`."""
     begun, outcome = time.monotonic(), Outcome()
+    lake_claim.ensure(settings)
     with lock_in_turn(settings, LOCK, WAIT_SECONDS):
         if torn := table.mend(settings):
             progress(f"anomalies: {torn} torn commits of gold.anomalies taken back")

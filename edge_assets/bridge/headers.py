@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from edge_assets.log_record import VERSION
+from edge_assets.log_record import VERSION, said_site
 
 FLAGS = 16
 
@@ -13,8 +13,8 @@ FLAGS = 16
 class Headers:
     """Headers of one incarnation: `f"{start}{mono}{ends[flags]}{mid} rep={rep}"`, flags as in the PUBLISH packet."""
 
-    def __init__(self, by: str, inc: int, boot: str) -> None:
-        self._by = f"v={VERSION} by={by} inc={inc}"
+    def __init__(self, by: str, inc: int, boot: str, site: str) -> None:
+        self._by = f"v={VERSION} by={by} inc={inc}{said_site(site)}"
         self._ends = [
             f" boot={boot} qos={flags >> 1 & 3} retain={flags & 1} dup={flags >> 3} mid=" for flags in range(FLAGS)
         ]

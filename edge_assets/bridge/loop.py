@@ -111,7 +111,7 @@ class Bridge:
         self._session = Session(incarnation, self._mqtt, router.subscription)
         self._acks = Acks()
         self._max_pending, self._max_ahead = settings.mqtt.max_inflight, taken_ahead(settings)
-        self._headers = Headers(settings.bridge.id, self._memory.incarnation, self._clock.boot)
+        self._headers = Headers(settings.bridge.id, self._memory.incarnation, self._clock.boot, settings.site)
         self._left_over = False
         self._mono = 0
         self._received_at = 0

@@ -29,6 +29,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from edge_assets import lake_claim, upgrades
 from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import EdgeError, PlatformError, SettingsError
@@ -36,6 +37,7 @@ from edge_assets.platform import broker, endpoints, health, parts
 from edge_assets.platform.renewal import Renewal
 from edge_assets.service import service_lock, status_path, write_json
 from edge_assets.settings import Settings, load_settings
+from edge_assets.upgrades import home_format
 
 EVERYWHERE = "0.0.0.0"
 NAME = "supervisor"
@@ -81,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def code(settings: Settings, own_name: str, web_name: str | None = None) -> int:
     """Serve code and run services until SIGTERM, and end them in order. Returns the exit code."""
+    home_format.refuse_newer(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     with service_lock(settings, NAME):
+        upgrades.ensure(settings, parts.environment(settings), say)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -243,6 +247,7 @@ def prepare(settings: Settings) -> None:
     from edge_assets.platform import jars, log
     from edge_assets.platform.java import java_home
 
+    lake_claim.ensure_where_reached(settings, say)
     java_home(settings)
     for name in jars.needed(settings):
         jars.ensure_jars(settings, name)

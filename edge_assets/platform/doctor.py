@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from edge_assets import object_store
-from edge_assets.errors import EdgeError, LakeError
+from edge_assets import lake_claim, object_store
+from edge_assets.errors import EdgeError, LakeError, PlatformError
 from edge_assets.platform import broker, disk, endpoints, jars, log, mosquitto, supervisor
 from edge_assets.platform.java import find_java
 from edge_assets.service import lock_holder
 from edge_assets.settings import Settings
+from edge_assets.upgrades import home_format
 
 Level = Literal["ok", "warn", "fail"]
 DISK_FAIL, DISK_WARN = 500e6, 3e9
@@ -40,6 +41,7 @@ def examine(settings: Settings) -> list[Finding]:
     """All findings. Starts nothing and fetches nothing."""
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _permissions,
+        _format,
         _disk,
         _memory,
         _java,
@@ -47,6 +49,7 @@ def examine(settings: Settings) -> list[Finding]:
         _broker,
         _log,
         _bucket,
+        _claim,
         _ports,
         _clock,
     ]
@@ -63,6 +66,22 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "fail", f"{folder}: {error.strerror}", "give yourself the right to write there")
         else:
             yield Finding(name, "ok", f"{folder} can be written to")
+
+
+def _format(settings: Settings) -> Iterator[Finding]:
+    try:
+        home_format.refuse_newer(settings)
+    except PlatformError as error:
+        found, _, step = str(error).rpartition(": ")
+        yield Finding("format", "fail", found, step)
+        return
+    there = home_format.read(settings)
+    if home_format.is_current(settings) or home_format.is_blank(settings):
+        yield Finding("format", "ok", f"the home is of format {home_format.FORMAT}")
+    else:
+        yield Finding(
+            "format", "ok", f"the home is of format {there.format}; the next `edge up` makes it this version's"
+        )
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -159,6 +178,22 @@ def _bucket(settings: Settings) -> Iterator[Finding]:
         yield Finding("lake", "fail", found, step)
     else:
         yield Finding("lake", "ok", f"{settings.lake_path} takes a new file once, also when raced for")
+
+
+def _claim(settings: Settings) -> Iterator[Finding]:
+    if settings.lake.path is None:
+        return
+    try:
+        there = lake_claim.read(settings)
+    except LakeError:
+        return  # told already
+    if there is None:
+        yield Finding("claim", "ok", f"nobody writes to {settings.lake_path} yet")
+    elif lake_claim.is_own(settings, there):
+        yield Finding("claim", "ok", f"{settings.lake_path} is this platform's")
+    else:
+        found = f"{settings.lake_path} is written by another platform ({there.who})"
+        yield Finding("claim", "fail", found, "set another EDGE_SITE, or `edge sites take-over` if that one is gone")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

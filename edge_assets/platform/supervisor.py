@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edge_assets import lake_claim, upgrades
 from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import AlreadyRunning, PlatformError
@@ -32,6 +33,7 @@ from edge_assets.platform.keeper import Keeper
 from edge_assets.platform.renewal import Renewal
 from edge_assets.service import lock_holder, read_status, service_lock, status_path, write_json
 from edge_assets.settings import Settings
+from edge_assets.upgrades import home_format
 
 NAME = "supervisor"
 HOUSEKEEPING_SECONDS = 60.0
@@ -47,6 +49,7 @@ def up(settings: Settings, console: Console) -> None:
 
     Raises `AlreadyRunning` where one runs, and what kept a part from starting, after stopping the others.
     """
+    home_format.refuse_newer(settings)
     settings.home.mkdir(parents=True, exist_ok=True)
     with service_lock(settings, NAME):
         supervisor = Supervisor(settings, console)
@@ -78,9 +81,12 @@ class Supervisor:
         self._troubles: set[str] = set()
 
     def start(self, stop: threading.Event) -> None:
-        """In order: sweep up after a killed predecessor, fetch what is missing, choose ports, start the parts."""
+        """In order: sweep up after a killed predecessor, claim the lake, let the home be of this version, fetch what is
+        missing, choose ports, start the parts."""
         self._tell()
         sweep(self.original, self.console.say)
+        lake_claim.ensure_where_reached(self.original, self.console.say)
+        upgrades.ensure(self.original, parts.environment(self.original), self.console.say)
         shutdown.clear_shutdown(self.original)
         engine = self._fetch(stop)
         self.settings = endpoints.resolve(self.original)
@@ -223,6 +229,7 @@ def detach(settings: Settings, arguments: list[str], console: Console) -> None:
 
     `arguments` are those of the command line that the child needs too. Raises what the child met.
     """
+    home_format.refuse_newer(settings)
     holder = lock_holder(settings, NAME)
     if holder is not None:
         raise AlreadyRunning(f"the platform of {settings.home} runs already (pid {holder}); `edge status` shows it")

@@ -206,10 +206,13 @@ class Lake:
         self._log(table).checkpoint()
 
     def create_tables(self, tables: Iterable[Table] = TABLES) -> None:
-        """Make the tables that are not there, as `edge_assets.tables` has them."""
+        """Make the tables that are not there, as `edge_assets.tables` has them; give those that are the columns that
+        it has gained since."""
         from delta.tables import DeltaTable
 
         for table in tables:
+            if durability.newest(self.folder(table)) >= 0:
+                self._widen(table)
             builder = DeltaTable.createIfNotExists(self._spark).location(self.location(table)).comment(table.row)
             for column in table.columns:
                 builder = builder.addColumn(column.name, column.type, comment=column.description)
@@ -218,6 +221,12 @@ class Lake:
             for name, value in {**PROPERTIES, **statistics}.items():
                 builder = builder.property(name, value)
             builder.partitionedBy(*table.partitioned_by).execute() if table.partitioned_by else builder.execute()
+
+    def _widen(self, table: Table) -> None:
+        there = set(self._snapshot(table).schema().names())
+        missing = {c.name: MoreColumn(c.type, c.description) for c in table.columns if c.name not in there}
+        if missing:
+            self.add_columns(table, missing)
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         reader = self._spark.read.format("delta")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edge_assets import object_store
+from edge_assets import lake_claim, object_store
 from edge_assets.errors import DiskFull
 from edge_assets.platform import disk, jars, java
 from edge_assets.service import Report
@@ -76,6 +77,7 @@ def wait_for_room(settings: Settings, stop: threading.Event, report: Report) -> 
 def _write(settings: Settings, stop: threading.Event, report: Report) -> None:
     from edge_assets.stream import durability, session
 
+    lake_claim.ensure(settings)
     if durability.is_wanted(settings):
         durability.mend(settings.lake_path)
     if object_store.is_bucket(settings.lake_path):
@@ -99,6 +101,8 @@ class _Writer:
     """a batch has begun to commit and has not ended: nobody else may until a start has finished it"""
     _work: dict[str, Any] = field(default_factory=dict)
     """how far a request is that takes several steps"""
+    _looked_at: float = field(default_factory=time.monotonic)
+    """at the lake's claim"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream import durability
@@ -133,6 +137,7 @@ class _Writer:
         try:
             while not stop.wait(POLL_SECONDS):
                 disk.require(self.settings)
+                self._look_at_claim()
                 why = self.reading.outdated(query.lastProgress)
                 if why or self._generation != self._begun:
                     log.info("%s", why or "a batch was not written: reading it again")
@@ -147,6 +152,13 @@ class _Writer:
                 self._report(query)
         finally:
             self._stop(query)
+
+    def _look_at_claim(self) -> None:
+        """Raises `LakeTaken` where another platform has taken the lake over; a bucket that is away is no reason."""
+        if time.monotonic() - self._looked_at < lake_claim.LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        lake_claim.ensure_where_reached(self.settings, log.warning)
 
     def _stop(self, query: StreamingQuery) -> None:
         """A batch that waits for its turn meanwhile is not written: the next query reads it again."""

@@ -3,6 +3,7 @@
     duck_types   Delta's and Spark's types in DuckDB's words
     lake         a Delta table at one version, as something that DuckDB can read
     sql          SQL over all tables (`edge sql`), and a connection for notebooks
+    sites        all sites of a shared lake, read together
     rendering    rows as a table, JSON or CSV
     log_ends     where the log begins and ends, as Kafka itself says
     proof        the checks of completeness over one snapshot of the tables

@@ -4,6 +4,8 @@ Tables are `bronze.events`, `silver.readings` and so on (see `edge_assets.tables
 lake's folders is there as well. Rollups and views (`readings_1h`, `energy_daily`, `grafana_climate`) are those of
 `edge.duckdb` as it is when the connection is made; `measurements` shows rooms and devices alike, from silver.
 
+In a shared lake `sites.silver.readings` has the rows of all sites (`edge_assets.warehouse.sites`).
+
 Each query sees each table at one version: the newest, or the one that it asks for, as in `silver.readings AT (VERSION
 => 12)` (`edge_assets.warehouse.time_travel`). Nothing can be written: the tables are views, and `run_sql` takes nothing
 but questions.
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_assets.errors import LakeError
 from edge_assets.settings import Settings
-from edge_assets.warehouse import lake, time_travel
+from edge_assets.warehouse import lake, sites, time_travel
 from edge_assets.warehouse.duck_types import quoted, text
 from edge_assets.warehouse.rendering import FORMATS, render
 from edge_assets.warehouse.rollups.measurements import READINGS, ROOMS, relation
@@ -37,6 +39,8 @@ def connect(settings: Settings, memory_limit: str | None = None) -> DuckDBPyConn
     """
     opened = lake.connection(settings, memory_limit)
     _attach(opened, settings, lake.names(settings))
+    if settings.lake.shared:
+        sites.show(opened, settings, sites.tables(settings))
     _show_rollups(opened, settings, _rollups(opened, settings))
     return opened
 
@@ -71,6 +75,8 @@ def ask(opened: DuckDBPyConnection, settings: Settings, query: str) -> Any:
     known = lake.names(settings)
     wanted = _mentioned(query, known)
     _attach(opened, settings, wanted)
+    if settings.lake.shared and _mentioned_names(query, [sites.CATALOG]):
+        sites.show(opened, settings, _mentioned(query, sites.tables(settings)))
     rollups = _rollups(opened, settings)
     shown = _mentioned_names(query, rollups)
     _show_rollups(opened, settings, shown)

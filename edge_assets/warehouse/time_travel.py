@@ -103,6 +103,10 @@ def _at(tokens: list[_Token], number: int) -> At:
             f"sql: {before[-1].text} AT: expected a table of the lake with its layer, as in silver.readings AT …; "
             "rollups and views have no versions"
         )
+    if number > 3 and tokens[number - 4].text == ".":
+        raise LakeError(
+            f"sql: {before[0].text}.{before[2].text} AT: expected a table of this site; others are seen as they are now"
+        )
     clause = tokens[number + 1 : number + 7]
     values = clause[3:-1]
     if len(clause) > 3 and clause[2].text == "=>":

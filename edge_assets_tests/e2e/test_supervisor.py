@@ -19,6 +19,7 @@ import pytest
 from edge_assets.platform import broker, endpoints, log, process
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
+from edge_assets_tests import old_homes
 
 pytestmark = [pytest.mark.java, pytest.mark.broker]
 
@@ -93,7 +94,8 @@ def platform(settings: Settings) -> Iterator[Platform]:
 
 def test_up_and_down(platform: Platform) -> None:
     """As a shell's `edge up &` and `nohup` start it: with signals ignored. Its children must not inherit that, as a run
-    could not be interrupted then."""
+    could not be interrupted then. And over the home of an earlier version, which is upgraded first."""
+    old_homes.unpack("first_slice", platform.settings.home)
     ignoring = "import os, signal, sys\nfor n in (signal.SIGINT, signal.SIGHUP): signal.signal(n, signal.SIG_IGN)\n"
     detached = subprocess.run(
         [sys.executable, "-c", f"{ignoring}os.execv(sys.executable, {[*EDGE, 'up', '--detach']!r})"],
@@ -103,6 +105,7 @@ def test_up_and_down(platform: Platform) -> None:
         timeout=180,
     )
     assert detached.returncode == 0, detached.stderr
+    assert "the home is of format" in detached.stdout
     assert f"http://127.0.0.1:{platform.settings.dagster.port}" in detached.stdout
 
     status = platform.edge("status", "--json")

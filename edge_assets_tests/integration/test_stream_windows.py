@@ -224,5 +224,5 @@ def test_windows_and_sessions_equal_a_recompute_with_late_messages_and_a_kill(se
     }
     assert told.keys() == in_table.keys()
     for key, window in told.items():
-        for name in ("avg_temperature", "max_co2", "motion_events", "min_air_quality"):
+        for name in ("site", "avg_temperature", "max_co2", "motion_events", "min_air_quality"):
             assert window[name] == in_table[key][name], (key, name)

@@ -49,9 +49,12 @@ def test_a_message_waits_for_all_before_it():
     st.booleans(),
 )
 def test_the_fast_header_is_the_contract(flags, at, mono, mid, sync, rep):
-    start, ends = Headers("b", 3, "boot").batch("e0", at, sync)
-    contract = Header("b", 3, "e0", at, sync, mono, "boot", flags >> 1 & 3, bool(flags & 1), bool(flags & 8), mid, rep)
+    start, ends = Headers("b", 3, "boot", "Büro 2").batch("e0", at, sync)
+    contract = Header(
+        "b", 3, "e0", at, sync, mono, "boot", flags >> 1 & 3, bool(flags & 1), bool(flags & 8), mid, rep, "Büro 2"
+    )
     assert f"{start}{mono}{ends[flags]}{mid} rep={rep:d}".encode() == contract.encode()
+    assert Header.decode(contract.encode()) == contract
 
 
 @given(st.binary(max_size=100), st.integers(1, 40))

@@ -19,6 +19,7 @@ class Records:
     def __init__(self, settings: Settings, mark: str) -> None:
         self._clock = Clock(settings.clock.trust)
         self._mark = mark
+        self._site = settings.site
 
     def headers(self) -> Headers:
         """The headers of what is sent now: its received time is now, however old it is."""
@@ -37,6 +38,7 @@ class Records:
                 retain=False,
                 dup=False,
                 mid=0,
+                site=self._site,
             )
         )
 

@@ -22,7 +22,7 @@ SUFFIX = ".downsampled"
 FLUSH_SECONDS = 30.0
 COLUMNS = [column.name for column in WINDOW if column.name != "date"]
 _TIMES = ("window_start", "window_end")
-_NOTHING = dict.fromkeys(COLUMNS)
+_NOTHING: dict[str, Any] = dict.fromkeys(COLUMNS)
 
 
 class Publisher:
@@ -42,7 +42,8 @@ class Publisher:
     def withdraw(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Send word of windows (their keys, `window_end` and `kafka_topic`) that are no more; else like `publish`."""
         marks = {"correction": True, "withdrawn": True}
-        return self._send((row["kafka_topic"], row["room_id"], message({**_NOTHING, **row}, **marks)) for row in rows)
+        nothing = _NOTHING | {"site": self._settings.site}
+        return self._send((row["kafka_topic"], row["room_id"], message({**nothing, **row}, **marks)) for row in rows)
 
     def _send(self, messages: Iterable[tuple[str, str, bytes]]) -> int:
         """(topic of the room, room, message)"""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from edge_assets.stream.decode import text
-from edge_assets.stream.gold import sessions, windows
+from edge_assets.stream.gold import sessions
 from edge_assets.stream.gold.sessions import Session
 from edge_assets.stream.gold.silver import State
 from edge_assets.stream.gold.table import GoldTable, micros, span_of
@@ -76,7 +76,7 @@ class Sessions(GoldTable):
             "messages",
             "to_date(timestamp_micros(start)) AS date",
         )
-        return windows.described(made, self._gold.rooms())
+        return self._gold.described(made)
 
     def _repair(self, event_times: DataFrame, state: State) -> int:
         past = event_times.where(f"event_time < timestamp_micros({state.until}L)")

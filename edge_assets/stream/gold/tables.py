@@ -14,6 +14,7 @@ from edge_assets import object_store, rooms
 from edge_assets.errors import LogError
 from edge_assets.settings import Settings, Window
 from edge_assets.stream import durability
+from edge_assets.stream.gold import windows
 from edge_assets.stream.gold.publisher import Publisher
 from edge_assets.stream.gold.session_table import Sessions
 from edge_assets.stream.gold.silver import Silver
@@ -99,8 +100,11 @@ class Gold:
         (table,) = [table for table in self.tables if table.name == name]
         return table.recompute(begin, until, batch)
 
-    def rooms(self) -> DataFrame:
-        """The rooms as they are described now."""
+    def described(self, made: DataFrame) -> DataFrame:
+        """Rows of rooms with the place, and with what is said of the rooms now."""
+        return windows.described(made, self._described_rooms(), self._settings.site)
+
+    def _described_rooms(self) -> DataFrame:
         known = rooms.known(self._settings)
         if self._rooms is None or self._rooms[0] != known:
             told = [(room.room_id, room.room_name, room.floor, room.room_type) for room in known]

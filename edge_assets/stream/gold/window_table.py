@@ -44,7 +44,7 @@ class Windows(GoldTable):
 
     def _emit(self, begin: int, until: int, state: State) -> int:
         made = windows.closed(self._gold.silver.messages(), self._window, begin, until)
-        rows = windows.described(made, self._gold.rooms()).persist()
+        rows = self._gold.described(made).persist()
         try:
             count = rows.count()
             if count:
@@ -103,7 +103,7 @@ class Windows(GoldTable):
         if touched is not None:
             which, keys = touched.select(*windows.KEYS), [*windows.KEYS]
             made, there = made.join(which, keys, "left_semi"), there.join(which, keys, "left_semi")
-        return len(self._correct(windows.described(made, self._gold.rooms()), windows.KEYS, there, state))
+        return len(self._correct(self._gold.described(made), windows.KEYS, there, state))
 
     def _before_merge(self, rows: list[Any]) -> None:
         if not self._window.publish:

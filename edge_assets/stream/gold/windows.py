@@ -42,7 +42,7 @@ def _plausible(field: str) -> str:
 
 def closed(messages: DataFrame, window: Window, begin: int, until: int) -> DataFrame:
     """The windows that end after `begin` and by `until`: room_id, kafka_topic (of the room), and the columns of
-    `tables.WINDOW` but for the room's description."""
+    `tables.WINDOW` but for the place and the room's description."""
     size, step = window.size_seconds * SECOND, window.step_seconds * SECOND
     spoken = between(messages, begin // step * step + step - size, until)
     made = of(spoken, window)
@@ -75,6 +75,6 @@ def starts(event_times: DataFrame, window: Window) -> DataFrame:
     )
 
 
-def described(made: DataFrame, rooms: DataFrame) -> DataFrame:
-    """With the rooms' names; a room that nobody has described keeps its windows, with nulls."""
-    return made.join(F.broadcast(rooms), "room_id", "left")
+def described(made: DataFrame, rooms: DataFrame, site: str) -> DataFrame:
+    """With the place and the rooms' names; a room that nobody has described keeps its windows, with nulls."""
+    return made.join(F.broadcast(rooms), "room_id", "left").withColumn("site", F.lit(site))
