@@ -30,6 +30,7 @@ RESTORABLE = "restorable"
 SAY_SECONDS = 30.0
 """between two lines of progress: each is kept for two weeks"""
 
+NOWHERE = "nowhere: EDGE_BACKUP__DESTINATION is not set"
 NO_DESTINATION = (
     "no backups are made: set EDGE_BACKUP__DESTINATION to a folder on another disk, or to s3://bucket/prefix"
 )
@@ -51,8 +52,8 @@ def backup_asset(settings: Settings) -> dg.AssetsDefinition:
             by="the job `backup`, each night",
             stale="what does the latest run of the job `backup` say, and is the destination there?",
         ),
-        freshness_policy=_freshness() if settings.backup.destination else None,
-        metadata={addresses.URI: settings.backup.destination} if settings.backup.destination else {},
+        freshness_policy=_freshness(),
+        metadata={addresses.URI: settings.backup.destination or NOWHERE},
     )
     def backup(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         from edge_assets.backup.making import backup as make
@@ -69,7 +70,8 @@ def restorable(settings: Settings) -> dg.AssetChecksDefinition:
         asset=BACKUP,
         name=RESTORABLE,
         description="The restore drill: the newest backup is restored into EDGE_HOME/tmp, the rows of its tables are "
-        "compared with its manifest, and it is removed again. Each week.",
+        "compared with its manifest, and it is removed again. Each week. Else: make another backup now, and run this "
+        "again; `edge backup --verify` tells which older ones are whole.",
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         from edge_assets.backup.drill import drill
