@@ -58,6 +58,7 @@ def _maintenance(settings: Settings) -> dg.AssetsDefinition:
             "Small files are joined, replaced ones dropped, logs cut. The stream writer does it between two batches, "
             "in slices; each run shows what it made of each table.",
             by="the job `lake_maintenance`, each hour: it asks the stream writer",
+            stale="what does the job's latest run say, and does the service `stream_writer` run?",
         ),
     )
     def maintenance(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -86,6 +87,7 @@ def _retention(settings: Settings) -> dg.AssetsDefinition:
             "What is older than EDGE_RETENTION__… says leaves the tables; what was rolled up of it stays. Rollups are "
             "brought up to date first, so that nothing goes unseen.",
             by="the job `lake_retention`, each night: it asks the stream writer",
+            stale="what does the job's latest run say, and does the service `stream_writer` run?",
         ),
     )
     def retention(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

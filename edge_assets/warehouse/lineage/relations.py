@@ -42,8 +42,10 @@ STATED = {
     f"{DOOR_ACTIVITY.name}.day": MEASURED_AT[:1],
     **{f"{WINDOWS}.{name}": MEASURED_AT[1:] for name in ("window_end", "date")},
     **{f"{WINDOWS}.{name}": (f"dimensions.rooms.{name}",) for name in ("room_name", "floor", "room_type")},
+    f"{WINDOWS}.site": ("settings.site",),
 }
-"""what the queries do not say: a day is given to them, and Spark puts beside a window what is known of the room"""
+"""what the queries do not say: a day is given to them, and Spark puts beside a window what is known of the room, and
+the site"""
 
 SETTINGS = ("site", "energy_price_per_kwh", "currency")
 """the columns of the table `settings` in edge.duckdb"""
