@@ -23,11 +23,11 @@ from edge_assets.errors import BackupError, LakeError
 from edge_assets.platform import endpoints
 from edge_assets.service import status_path, write_json
 from edge_assets.settings import LakeSettings, Settings, load_settings
-from edge_assets.tables import BRONZE_EVENTS, READINGS
+from edge_assets.tables import BRONZE_EVENTS, DEVICES, READINGS
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.sql import run_sql
 from edge_assets_tests.backup_rig import everything, kept, restored, stored_files
-from edge_assets_tests.lake_tables import event, reading, sound_lake, write
+from edge_assets_tests.lake_tables import device, event, reading, sound_lake, write
 
 COUNTED = "SELECT (SELECT count(*) FROM bronze.events) AS events, (SELECT count(*) FROM silver.readings) AS readings"
 
@@ -199,6 +199,21 @@ def test_a_batch_is_whole_when_all_tables_that_follow_it_have_it(settings: Setti
     noted(settings, READINGS, [reading(2, "contact")], 2)
     noted(settings, BRONZE_EVENTS, [event(3, "ignored")], 3, follows=[])
     assert cut.take(settings).settled, "a batch that silver gets nothing of"
+
+
+def test_an_unfinished_batch_can_be_finished_with_the_devices_that_it_was_decoded_with(
+    settings: Settings, there: str, tmp_path: Path
+) -> None:
+    """What a writer that was killed between two commits has to do at its next start, it can do in the restored home."""
+    write(settings, DEVICES, [device("0x01")])
+    write(settings, DEVICES, [device("0x01"), device("0x02")], mode="overwrite")
+    noted(settings, BRONZE_EVENTS, [event(1)], 1, follows=["silver.readings"], registry_version=0)
+    assert not cut.take(settings).settled
+    done = backup(settings, there)
+    new = restored(settings, there, tmp_path / "new")
+    table = new.lake_path / "silver" / "devices"
+    assert [DeltaTable(table, version).to_pyarrow_table().num_rows for version in (0, 1)] == [1, 2]
+    assert done.tables["silver.devices"].rows == 2
 
 
 def test_files_that_are_deleted_meanwhile_are_looked_up_again(settings: Settings, there: str, tmp_path: Path) -> None:
