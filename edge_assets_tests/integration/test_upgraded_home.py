@@ -12,7 +12,7 @@ import pytest
 
 from edge_assets import upgrades
 from edge_assets.platform import parts
-from edge_assets.settings import Settings
+from edge_assets.settings import Settings, WindowSettings
 from edge_assets.warehouse.sql import run_sql
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests import old_homes
@@ -20,11 +20,13 @@ from edge_assets_tests.stream_rig import Log, table, until, writer
 
 pytestmark = [pytest.mark.java, pytest.mark.timeout(300)]
 
+QUICK = WindowSettings(watermark_seconds=5, idle_seconds=2)
 WINDOWS, LEFT_BEHIND = "gold.telemetry_5s_agg", "gold.telemetry_1m_agg"
 
 
 def test_a_stream_goes_on_in_an_old_home(settings: Settings, kafka: Settings, tmp_path: Path) -> None:
     """And in a table that no upgrade has seen, as in a lake that was away: the writer itself gives it its columns."""
+    settings = settings.model_copy(update={"windows": QUICK})
     old_homes.unpack("before_formats", settings.home)
     upgrades.ensure(settings, parts.environment(settings), print)
     of, to = (place / LEFT_BEHIND.replace(".", "/") for place in (tmp_path / "again" / "lake", settings.lake_path))

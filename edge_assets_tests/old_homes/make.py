@@ -56,15 +56,16 @@ for batch in (1, 2):
 
 if hasattr(tables, "gold_tables"):
     from edge_assets.stream.gold.silver import State
+    room = "telemetry.lab"
+    note = Note(batch=3, positions={PLACE: 100, (made.LOG_ID, room, 0): 90}, registry_version=0)
     spoken = [made.AT + timedelta(seconds=2 * n) for n in range(90)]
+    times = [{"event_time": at, "received_at": at, "date": at.date()} for at in spoken]
     told = {"site": "home", "room_id": "lab", "event_time_source": "payload", "quality": "good", "temperature": 20.5}
-    rows = [
-        {**told, **made.position(n, topic="telemetry.lab"), "event_time": at, "received_at": at, "date": at.date()}
-        for n, at in enumerate(spoken)
-    ]
-    write(tables.ROOM_TELEMETRY, rows, note)
+    events = [made.event(n, "read", 1, batch=3, **at, **made.position(n, topic=room)) for n, at in enumerate(times)]
+    write(tables.BRONZE_EVENTS, events, note)
+    write(tables.ROOM_TELEMETRY, [{**told, **at, **made.position(n, topic=room)} for n, at in enumerate(times)], note)
     until = made.AT + timedelta(seconds=150)
-    state = State(batch=2, until=int(until.timestamp() * 1_000_000), repaired=0)
+    state = State(batch=3, until=int(until.timestamp() * 1_000_000), repaired=0)
     for window in settings.windows.tables:
         size, step = timedelta(seconds=window.size_seconds), timedelta(seconds=window.step_seconds)
         starts = [made.AT + n * step for n in range(100) if made.AT + n * step + size <= until]

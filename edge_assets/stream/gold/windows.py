@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from edge_assets.decoding import contract
 from edge_assets.settings import Window
+from edge_assets.stream.decode import text
 from edge_assets.tables import FIGURES, WINDOW
 
 if TYPE_CHECKING:
@@ -77,4 +78,4 @@ def starts(event_times: DataFrame, window: Window) -> DataFrame:
 
 def described(made: DataFrame, rooms: DataFrame, site: str) -> DataFrame:
     """With the place and the rooms' names; a room that nobody has described keeps its windows, with nulls."""
-    return made.join(F.broadcast(rooms), "room_id", "left").withColumn("site", F.lit(site))
+    return made.join(F.broadcast(rooms), "room_id", "left").selectExpr("*", f"{text(site)} AS site")
