@@ -34,7 +34,7 @@ REST_SECONDS = 1.0
 """a page that has not changed for so long is taken for drawn"""
 REST_TRIES = 10
 
-ROLLUP = "rollups/readings_1h"
+ROLLUP = "rollups/readings_1m"
 LIMIT_MINUTES = 1
 """of that rollup's freshness here: Dagster's least"""
 LOOK_SECONDS = 5
@@ -87,7 +87,7 @@ def test_the_pages_show_what_flows(platform: Platform, tmp_path: Path) -> None:
             *("one measurement of one device at one time", "event_time", "unit of value", "stream_writer"),
         )
         pages.show("checks", "/assets/silver/readings?view=checks", "caught_up", "plausible")
-        pages.show("backfill", f"/runs/b/{backfill}", backfill, "readings_1h", "succeeded")
+        pages.show("backfill", f"/runs/b/{backfill}", backfill, "readings_1m", "succeeded")
         until(lambda: _freshness(dagster, ROLLUP) == "DEGRADED", f"word that {ROLLUP} is too old", 180)
         limit = "fails if more than a minute since last materialization"
         pages.show("freshness", f"/assets/{ROLLUP}?view=overview", "FailedLast materialized", limit)
