@@ -124,8 +124,9 @@ def daemon_of(settings: Settings, launcher: str, patch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def daemon(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    """One that launches runs which nobody executes: they stay as they are."""
-    with daemon_of(settings, NOTHING_RUNS, monkeypatch) as daemon:
+    """One that launches runs which nobody executes: they stay as they are. Backups are asked for."""
+    backup = settings.backup.model_copy(update={"destination": str(settings.home / "backups")})
+    with daemon_of(settings.model_copy(update={"backup": backup}), NOTHING_RUNS, monkeypatch) as daemon:
         yield daemon
 
 
