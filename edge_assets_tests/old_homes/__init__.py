@@ -21,5 +21,6 @@ def unpack(name: str, home: Path) -> Path:
     """Let `home` be an old home. Returns it."""
     home.mkdir(parents=True)
     with tarfile.open(ARCHIVES / f"{name}.tar.xz") as archive:
-        archive.extractall(home, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian 12's Python has none
+        archive.extractall(home)
     return home
