@@ -105,8 +105,8 @@ CHEAP: tuple[Cheap, ...] = (
     Cheap(
         "backed_up",
         EVENTS_KEY,
-        f"The last backup is at most {judges.BACKUP_DAYS:.0f} days old. Else: make one with `edge backup`, to another "
-        "disk or a bucket.",
+        f"The last backup is at most {judges.BACKUP_DAYS:.0f} days old. Else: set EDGE_BACKUP__DESTINATION to "
+        "another disk or a bucket, and see what the job `backup` says; `edge backup` makes one now.",
         judges.judge_backup,
     ),
     Cheap(

@@ -259,8 +259,9 @@ def judge_backup(samples: Sequence[Sample]) -> Verdict:
     now = samples[-1]
     if now.backup_at is None:
         words = (
-            "there is no backup of this platform: a card that dies takes everything with it. `edge backup DEST` makes "
-            "one, to another disk or a bucket"
+            "there is no backup of this platform: a card that dies takes everything with it. Set "
+            "EDGE_BACKUP__DESTINATION to a folder on another disk or to a bucket, and one is made each night; "
+            "`edge backup` makes one now"
         )
         return Verdict(False, words, {}, look="edge backup --help")
     days = (now.at - now.backup_at) / DAY_SECONDS
