@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -20,6 +21,8 @@ from edge_assets.settings import BridgeSettings, Route, Settings, load_settings
 from edge_assets_tests import class_archive
 
 CI = os.environ.get("CI") == "true"
+hypothesis.settings.register_profile("untimed", deadline=None)  # machines are noisy
+hypothesis.settings.load_profile("untimed")
 os.environ.setdefault("JAVA_TOOL_OPTIONS", class_archive.java_options())
 SAMPLE_DATA = Path(os.environ.get("SAMPLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

@@ -28,8 +28,8 @@ _PLATFORM = """## The platform
 What `edge_assets/platform_metrics/collector.py::PlatformCollector` reads from outside, from locks, status files, logs
 of tables and Dagster's storage: it tells of a service that is dead as well as of one that lives. Dear ones are read
 beside the scrape: Dagster's each 15 s, the lake's each minute, folders each ten minutes. The others are read within it,
-in some 4 ms, of which the processes are 3. Over HTTP, with the devices', a scrape takes 26 ms (p50; p95: 59 ms; beside
-a whole platform on two busy x86-64 cores)."""
+in some 4 ms, of which processes take 3. Over HTTP, with the devices', a scrape takes 26 ms (p50; p95: 59 ms; beside a
+whole platform on two busy x86-64 cores)."""
 
 
 def markdown() -> str:

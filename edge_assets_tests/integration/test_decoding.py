@@ -80,7 +80,6 @@ def made_up(number: int) -> list[Record]:
     @hypothesis_settings(
         max_examples=RECORDS_PER_BATCH,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
@@ -118,7 +117,6 @@ def all_saying(topic: str, said: SearchStrategy[bytes], number: int) -> list[Rec
     @hypothesis_settings(
         max_examples=RECORDS_PER_BATCH,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
@@ -174,7 +172,7 @@ def made_up_states(number: int) -> list[dict[str, Any]]:
     states: list[dict[str, Any]] = []
 
     @seed(number)
-    @hypothesis_settings(max_examples=60, database=None, deadline=None, phases=[Phase.generate])
+    @hypothesis_settings(max_examples=60, database=None, phases=[Phase.generate])
     @given(plain_states)
     def make(state: dict[str, Any]) -> None:
         states.append(state)

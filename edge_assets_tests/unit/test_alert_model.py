@@ -253,7 +253,7 @@ def test_what_may_not_be_lost_is_enough(store: Store) -> None:
 
 
 @given(seed=st.integers(min_value=1_000_000), length=st.integers(1, 25))
-@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_short_traces_that_hypothesis_makes_shorter(store: Store, seed: int, length: int) -> None:
     compare(store, seed, length)
 

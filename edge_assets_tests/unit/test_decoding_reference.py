@@ -49,7 +49,7 @@ def test_the_corpus_holds_each_reason_and_each_name_once() -> None:
     assert [name for name, count in Counter(case.name for case in CASES).items() if count > 1] == []
 
 
-@hypothesis_settings(max_examples=1_000, deadline=None)
+@hypothesis_settings(max_examples=1_000)
 @given(record_parts)
 def test_any_record_has_one_outcome(corpus_world: World, parts: tuple[bytes, bytes | None, Any, str]) -> None:
     topic, payload, said, kafka_topic = parts
@@ -66,7 +66,7 @@ def test_any_record_has_one_outcome(corpus_world: World, parts: tuple[bytes, byt
         assert reading.value is None or abs(reading.value) < float("inf")
 
 
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=500)
 @given(plain_states)
 @pytest.mark.parametrize("device", ["washing machine", "living/climate", "unknown"])
 def test_both_output_modes_give_the_same_readings(corpus_world: World, device: str, state: dict[str, Any]) -> None:

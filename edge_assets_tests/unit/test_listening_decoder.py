@@ -162,7 +162,7 @@ def test_what_says_nothing_of_a_device_has_its_outcome(
     assert (heard.outcome, heard.observations) == (outcome, ())
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300)
 @given(
     st.sampled_from(["zigbee2mqtt/", "zigbee2mqtt/bridge/", "pico/", "building/", "edge/alerts/", ""]),
     st.text(max_size=12),

@@ -254,7 +254,7 @@ def expected(levels: Sequence[Level]) -> list[Level]:
     return told
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(histories=st.dictionaries(st.sampled_from(["broker:a", "log:b", "silver:c", "other:d"]), RUNS, min_size=1))
 def test_each_change_is_told_once_whatever_else_happens_and_however_often_it_restarts(
     histories: dict[str, list[tuple[Level, int]]],
@@ -301,7 +301,7 @@ def outage(root: str, seed: int) -> Iterator[list[Thing]]:
         yield chance.sample(seen, len(seen))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(root=st.sampled_from(["broker", "log", "bronze", "silver"]), seed=st.integers(0, 10**9))
 def test_a_root_cause_is_one_message_and_its_end_another(root: str, seed: int) -> None:
     people, told = People(), []

@@ -305,7 +305,7 @@ networks = st.dictionaries(st.sampled_from(["0xa", "0xb", "0xc"]), names, max_si
 steps = st.lists(st.tuples(networks, st.lists(names, max_size=2, unique=True)), min_size=1, max_size=8)
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300)
 @given(steps)
 def test_at_any_time_a_name_has_one_owner_at_most_and_it_is_a_right_one(history: list[Any]) -> None:
     registry = Registry()

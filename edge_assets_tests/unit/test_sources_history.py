@@ -408,7 +408,7 @@ def in_the_form(at: datetime, form: str) -> str:
     }[form]
 
 
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=tables(),
     separator=st.sampled_from(list(columns.SEPARATORS)),
@@ -466,7 +466,7 @@ def test_a_table_in_any_dialect_comes_back(
     assert told(read(path, options)) == clean
 
 
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=300))
 def test_no_bytes_make_it_fail_otherwise(settings: Settings, tmp_path: Path, content: bytes) -> None:
     try:
