@@ -23,6 +23,7 @@ from edge_assets.bridge.session import from_the_log
 from edge_assets.bridge.tail import Event, Part, Tail, joined, unfenced
 from edge_assets.errors import SettingsError
 from edge_assets.log_record import Header
+from edge_assets.settings import Settings
 
 
 def test_a_message_waits_for_all_before_it():
