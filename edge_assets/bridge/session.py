@@ -41,7 +41,7 @@ class Session:
     def __init__(self, incarnation: Incarnation, mqtt: MqttIn, wanted: Sequence[str]) -> None:
         self.stage = Stage.AWAY
         self.epoch = incarnation.memory.epoch
-        self.redeliveries = _from_the_log(incarnation)
+        self.redeliveries = from_the_log(incarnation)
         self._incarnation = incarnation
         self._memory = incarnation.memory
         self._mqtt = mqtt
@@ -167,7 +167,7 @@ class Session:
         return f"{self._mqtt.host}:{self._mqtt.port}"
 
 
-def _from_the_log(incarnation: Incarnation) -> Redeliveries:
+def from_the_log(incarnation: Incarnation) -> Redeliveries:
     """What the tail of the log says of the session, where it is the tail's session.
 
     Where retention cut the log off, that matters only if nobody was there for as long as it keeps records.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,17 +11,19 @@ from hypothesis import strategies as st
 
 from edge_assets.bridge import clock as clocks
 from edge_assets.bridge.acks import Acks, Pending
-from edge_assets.bridge.beginning import next_incarnation
+from edge_assets.bridge.beginning import Incarnation, next_incarnation
 from edge_assets.bridge.clock import Clock, has_hardware_clock, has_time_service, kernel_says_synchronised
 from edge_assets.bridge.dead_letters import Piece, in_pieces
 from edge_assets.bridge.drop_watch import dropped_since
 from edge_assets.bridge.headers import Headers
 from edge_assets.bridge.loop import check_identifier
 from edge_assets.bridge.memory import Memory, load_memory
-from edge_assets.bridge.redelivery import Logged
-from edge_assets.bridge.tail import Event, Part, joined, unfenced
+from edge_assets.bridge.redelivery import Logged, Verdict
+from edge_assets.bridge.session import from_the_log
+from edge_assets.bridge.tail import Event, Part, Tail, joined, unfenced
 from edge_assets.errors import SettingsError
 from edge_assets.log_record import Header
+from edge_assets.settings import Settings
 
 
 def test_a_message_waits_for_all_before_it():
@@ -180,3 +183,18 @@ def test_memory_survives_and_a_broken_file_is_no_memory(settings):
     path = settings.home / "bridge" / f"{settings.bridge.id}.json"
     path.write_text(path.read_text()[:20])
     assert load_memory(settings) == Memory()
+
+
+@pytest.mark.parametrize(
+    ("memory", "verdict"),
+    [
+        (Memory(epoch="old", filters=["z/#"]), Verdict.MAYBE),  # a restored home: the log that had it is gone
+        (Memory(epoch="named"), Verdict.NEW),  # killed before its first SUBSCRIBE: nothing was ever sent
+    ],
+)
+def test_a_log_that_does_not_know_the_session_excuses_nothing_and_proves_nothing(
+    settings: Settings, memory: Memory, verdict: Verdict
+) -> None:
+    out: Any = None  # nothing is sent
+    incarnation = Incarnation(settings, memory, Clock("always"), out, {}, Tail())
+    assert from_the_log(incarnation).judge(1, b"z/door", b"{}") is verdict
