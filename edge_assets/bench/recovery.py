@@ -82,7 +82,7 @@ class _Patient:
         """Seconds from the command until both services work."""
         begun = time.monotonic()
         self._start()
-        self._wait_until(self._is_up, "the platform")
+        self._wait_until(self._is_up, "everything")
         return time.monotonic() - begun
 
     def recover_from(self, victim: str) -> float:
@@ -146,10 +146,10 @@ class _Patient:
     def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (self._up is not None and self._up.poll() is not None):
                 raise PlatformError(
                     f"waiting for {what} of the bench's platform in {self._settings.home}: not well in "
-                    f"{DEADLINE_SECONDS:.0f} s; its logs are in {self._settings.home / 'logs'}"
+                    f"{DEADLINE_SECONDS:.0f} s, or it has ended; its logs are in {self._settings.home / 'logs'}"
                 )
             time.sleep(POLL_SECONDS)
 

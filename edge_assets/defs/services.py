@@ -232,7 +232,7 @@ class Watch:
                 self._attempt(self._sum_up)
         self._attempt(lambda: self._report(last=True))
         self._attempt(self._repeat)
-        self._attempt(self._sum_up)
+        self._attempt(lambda: self._sum_up(last=True))
 
     def _obey(self) -> None:
         if _status(self._context) in STOP_STATUSES:
@@ -246,8 +246,10 @@ class Watch:
         for level, line in self._said.take():
             self._context.log.log(level, line)
 
-    def _sum_up(self) -> None:
+    def _sum_up(self, last: bool = False) -> None:
         counters, now = dict(self.counters), time.monotonic()
+        if last:
+            counters.pop("connected", None)  # who has stopped is not connected, which is no trouble
         seconds, before = now - self._summed_up, self._before
         self._summed_up, self._before = now, counters
         left_out = self._said.renew()
