@@ -61,7 +61,7 @@ def test_without_a_destination_both_are_skipped_and_say_so(settings: Settings, o
             schedule: Any = schedules[name]
             assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
             repository = build(each, held=[]).get_repository_def()
-            with dg.DagsterInstance.ephemeral() as instance:
+            with dg.instance_for_test() as instance:
                 context = dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
                 tick = schedule.evaluate_tick(context)
             assert bool(tick.run_requests) is not skips

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -113,7 +114,8 @@ def daemon_of(settings: Settings, launcher: str, patch: pytest.MonkeyPatch) -> I
     home = parts.dagster_home(settings)
     with (home / "dagster.yaml").open("a") as file:
         file.write(f"run_launcher:\n  {launcher}\n")
-    origin = LoadableTargetOrigin(module_name=__name__, attribute=definitions.__name__)
+    here = str(Path(__file__).parents[2])  # a run's process imports this module too
+    origin = LoadableTargetOrigin(module_name=__name__, attribute=definitions.__name__, working_directory=here)
     target = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin))
     with (
         dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance,
