@@ -98,7 +98,7 @@ def test_a_platform_comes_back_on_a_blank_machine(fast: Settings, platforms: Any
     there = str(tmp_path / "usb" / "backups")
     old = platforms(tmp_path / "old")
     publisher = Publisher(old.settings).start()
-    until(partial(count_of, old.settings, WINDOWS), "windows", 120)
+    until(partial(count_of, old.settings, WINDOWS), "windows", 300)
     amid = edge(old.settings, "backup", there)
     until(lambda: count_of(old.settings, "silver.readings") > amid["tables"]["silver.readings"]["rows"], "more", 60)
     sent = publisher.finish()
@@ -142,5 +142,5 @@ def test_a_platform_comes_back_on_a_blank_machine(fast: Settings, platforms: Any
     told = "positions of the log that is read, and not of the one that is gone"
     until(lambda: read_status(new.settings, "stream_writer").get("positions") == ends, told, 30)
     windows = last["tables"][WINDOWS]["rows"]
-    until(lambda: count_of(new.settings, WINDOWS) > windows, "windows behind those that were there", 120)
+    until(lambda: count_of(new.settings, WINDOWS) > windows, "windows behind those that were there", 300)
     assert runs and runs <= runs_of(new.settings), "Dagster's runs came along"
