@@ -57,6 +57,8 @@ def platform(settings: Settings, mosquitto: Mosquitto, webhook: Receiver) -> Ite
                 "stream": settings.stream.model_copy(update={"trigger_seconds": 0.5}),
                 "alerts": AlertSettings.model_validate({"notify": {"hook": webhook.url}}),
                 "live": settings.live.model_copy(update={"enabled": True}),
+                # Who has killed half of the platform would hear of that by the same channel.
+                "notices": settings.notices.model_copy(update={"enabled": False}),
             }
         )
     )
