@@ -289,6 +289,8 @@ class Alerter:
             return
         for parcel in self._outbox.due(MQTT, limit=50, behind=self._unheard):
             if parcel.number not in self._published:
+                if not self._bridge_listens:
+                    self._look_for_a_bridge()  # it may have come since: what it hears is not to be said twice
                 info = self._subscription.publish(parcel.event.topic, parcel.event.encode())
                 self._published[parcel.number] = (parcel, info, self._bridge_listens)
                 if not self._bridge_listens:

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.instance.ref import InstanceRef
 
 from edge_assets.backup import manifest, place
 from edge_assets.definitions import build
@@ -53,7 +54,7 @@ def test_a_backup_is_made_and_the_drill_holds_it_against_its_manifest(own: Setti
         assert verdict(run(own, "restore_drill", instance)).passed, "what was missing has been copied again"
 
 
-def test_without_a_destination_both_are_skipped_and_say_so(settings: Settings, own: Settings) -> None:
+def test_without_a_destination_both_are_skipped_and_say_so(settings: Settings, own: Settings, tmp_path: Path) -> None:
     at = datetime(2026, 3, 1, 2, tzinfo=UTC)
     for each, skips in ((settings, True), (own, False)):
         schedules = {schedule.name: schedule for schedule in build(each, held=[]).schedules or ()}
@@ -61,7 +62,7 @@ def test_without_a_destination_both_are_skipped_and_say_so(settings: Settings, o
             schedule: Any = schedules[name]
             assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
             repository = build(each, held=[]).get_repository_def()
-            with dg.instance_for_test() as instance:
+            with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
                 context = dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
                 tick = schedule.evaluate_tick(context)
             assert bool(tick.run_requests) is not skips
