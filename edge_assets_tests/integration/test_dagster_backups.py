@@ -62,8 +62,10 @@ def test_without_a_destination_both_are_skipped_and_say_so(settings: Settings, o
             schedule: Any = schedules[name]
             assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
             repository = build(each, held=[]).get_repository_def()
-            with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
-                context = dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
+            with (
+                dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance,
+                dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository) as context,
+            ):
                 tick = schedule.evaluate_tick(context)
             assert bool(tick.run_requests) is not skips
             assert ("EDGE_BACKUP__DESTINATION" in str(tick.skip_message)) is skips
