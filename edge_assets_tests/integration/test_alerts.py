@@ -310,6 +310,17 @@ def test_what_fires_before_any_bridge_has_subscribed_is_published_again_for_the_
     assert first == again
 
 
+def test_what_fires_right_after_a_bridge_has_subscribed_is_published_once(settings, events, receiver):
+    own = with_rules(settings, OVERLOAD, notify={"hook": receiver.url})
+    memory_path(own).unlink()
+    with RunningAlerter(own) as alerter:
+        Memory(settled=True).save(own)
+        power(own, 3500)
+        wait_for(alerter.status, lambda status: status["outbox"] == 0 and status["notified"] > 0)
+        wait_for(events.transitions, lambda seen: seen.count("notified") == 1)
+    assert events.transitions().count("firing") == 1
+
+
 WARM = """
 rules:
   - name: warm
