@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
-    from obstore.store import S3Store
+    from obstore.store import RetryConfig, S3Store
 
     from edge_assets.settings import S3Settings, Settings
 
@@ -49,11 +49,11 @@ def folder(address: str, settings: S3Settings) -> Path:
     return UPath(address.rstrip("/"), protocol="s3", **_obstore_options(settings))  # type: ignore[return-value]
 
 
-def store(bucket: str, settings: S3Settings) -> S3Store:
-    """A bucket for who puts and gets whole objects."""
+def store(bucket: str, settings: S3Settings, patience: RetryConfig | None = None) -> S3Store:
+    """A bucket for who puts and gets whole objects. Without a patience, one that is away is asked for three minutes."""
     from obstore.store import S3Store
 
-    return S3Store(bucket, **_obstore_options(settings))
+    return S3Store(bucket, retry_config=patience, **_obstore_options(settings))
 
 
 @cache
@@ -163,8 +163,8 @@ def get(settings: Settings, path: Path) -> bytes | None:
             return path.read_bytes()
         import obstore
 
-        store, name = _at(settings, path)
-        return bytes(obstore.get(store, name).bytes())
+        own, name = _at(settings, path)
+        return bytes(obstore.get(own, name).bytes())
     return None
 
 
@@ -178,10 +178,10 @@ def put(settings: Settings, path: Path, content: bytes, *, new: bool) -> bool:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        store, name = _at(settings, path)
+        own, name = _at(settings, path)
         with in_words(settings):
             try:
-                obstore.put(store, name, content, mode="create" if new else "overwrite")
+                obstore.put(own, name, content, mode="create" if new else "overwrite")
             except AlreadyExistsError:
                 return False
         return True
@@ -209,13 +209,9 @@ def _link(aside: Path, path: Path) -> None:
 
 
 def _at(settings: Settings, path: Path) -> tuple[Any, str]:
-    """(store, name within it)"""
-    import obstore
-
+    """(store, name within it), for who waits for the answer"""
     bucket, _, name = str(path).removeprefix(SCHEME).partition("/")
-    # Somebody waits for the answer; by default a store that is away is asked again for three minutes.
-    patience: obstore.store.RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
-    return obstore.store.S3Store(bucket, retry_config=patience, **_obstore_options(settings.s3)), name
+    return store(bucket, settings.s3, {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}), name
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +33,7 @@ from edge_assets import lake_claim, upgrades
 from edge_assets.alerts import farewell
 from edge_assets.defs import shutdown
 from edge_assets.errors import EdgeError, PlatformError, SettingsError
-from edge_assets.platform import broker, endpoints, health, parts
+from edge_assets.platform import broker, endpoints, health, parts, process
 from edge_assets.platform.renewal import Renewal
 from edge_assets.service import service_lock, status_path, write_json
 from edge_assets.settings import Settings, load_settings
@@ -232,7 +232,7 @@ def become(settings: Settings, command: Sequence[str], code_host: str) -> None:
     Raises `PlatformError` where it does not come; the engine then starts this one anew.
     """
     port = settings.dagster.grpc_port
-    if not _wait(lambda: health.takes_connections(code_host, port), WAIT_SECONDS):
+    if not process.wait_until(lambda: health.takes_connections(code_host, port), WAIT_SECONDS, POLL_SECONDS):
         raise PlatformError(
             f"waiting for the code server at {code_host}:{port}: no answer in {WAIT_SECONDS:.0f} s; "
             "`docker compose logs code` says why"
@@ -306,15 +306,6 @@ def _stop(child: subprocess.Popen[bytes], seconds: float) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
 
 
 def _now() -> str:
