@@ -186,15 +186,18 @@ def test_a_crash_loop_while_the_broker_has_a_long_queue(settings, mosquitto, own
     bridge = BridgeProcess(own)
     bridge.start()
     bridge.kill(signal.SIGTERM)
-    publish(own, 0, 20_000)
+    sent = 0
     for _ in range(6):
         before = len(records(own))
+        if sent - before < 5_000:  # a quick machine's bridge may have emptied the queue before it was killed
+            publish(own, sent, sent + 20_000)
+            sent += 20_000
         bridge.start(connected=False)
         wait_until_more_than(before, own)
         bridge.kill()
     bridge.start()
     with bridge.keep():
-        assert in_the_log(own, 20_000) == list(range(20_000))
+        assert in_the_log(own, sent) == list(range(sent))
         status = bridge.status()
     again = sum(header_of(one).dup for one in records(own))
     print(f"{again} messages came with DUP=1 for the first time, {status['suppressed']} were repeats")

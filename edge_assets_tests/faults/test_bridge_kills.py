@@ -42,8 +42,8 @@ def plan(seed: int, rounds: int, kinds: tuple[str, ...]) -> list[Fault]:
 
 @pytest.fixture(params=[0, *SLOW_SEEDS])
 def seed(request: pytest.FixtureRequest) -> Iterator[int]:
-    seed = int(os.environ.get("EDGE_FAULT_SEED", request.param))
-    print(f"seed {seed}; again: EDGE_FAULT_SEED={seed} pytest '{request.node.nodeid}'")
+    seed = int(os.environ.get("FAULT_SEED", request.param))
+    print(f"seed {seed}; again: FAULT_SEED={seed} pytest '{request.node.nodeid}'")
     yield seed
 
 

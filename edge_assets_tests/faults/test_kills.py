@@ -3,7 +3,7 @@
 A plan is data: who dies, after how long, in which order. It is drawn from a seed, which is printed; one command
 repeats a failure:
 
-    EDGE_FAULT_SEED=<seed> EDGE_FAULT_ROUNDS=<rounds> .venv/bin/pytest edge_assets_tests/faults/test_kills.py -s
+    FAULT_SEED=<seed> FAULT_ROUNDS=<rounds> .venv/bin/pytest edge_assets_tests/faults/test_kills.py -s
 
 Asserted at the end, when all have come back: every number that the publisher counted, as a Zigbee device, as a bare
 topic and as a room, is in silver once; of the message that always says the same there are exactly as many as were sent;
@@ -28,8 +28,8 @@ from edge_assets_tests.faults.platform_under_test import Platform, Publisher, un
 
 pytestmark = [pytest.mark.java, pytest.mark.broker, pytest.mark.timeout(1500)]
 
-SEED = int(os.environ.get("EDGE_FAULT_SEED") or time.time())
-ROUNDS = int(os.environ.get("EDGE_FAULT_ROUNDS") or 2)
+SEED = int(os.environ.get("FAULT_SEED") or time.time())
+ROUNDS = int(os.environ.get("FAULT_ROUNDS") or 2)
 COUNTED = ("counter", "pico/counter", "Lab 1")
 EVERYTHING = ("supervisor", "code_server", "web_page", "daemon", "bridge", "stream_writer", "stream_jvm", "kafka")
 

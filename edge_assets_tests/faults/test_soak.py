@@ -1,6 +1,6 @@
 """An hour under load, each night: nothing restarts, nothing piles up, and what grows is told as growth in a day.
 
-    EDGE_SOAK_SECONDS=300 .venv/bin/pytest edge_assets_tests/faults/test_soak.py -m nightly -s
+    SOAK_SECONDS=300 .venv/bin/pytest edge_assets_tests/faults/test_soak.py -m nightly -s
 
 Figures are printed and not judged: on another machine they are others. What is judged holds everywhere.
 """
@@ -16,7 +16,7 @@ import pytest
 from edge_assets.bench import cockpit
 from edge_assets.settings import Settings
 
-SECONDS = float(os.environ.get("EDGE_SOAK_SECONDS") or 3600)
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 3600)
 LOAD: dict[str, Any] = {"plugs": 30, "interval_seconds": 2.0, "speed": 4.0}
 """some 35 messages a second with the rooms', twenty times a home's"""
 

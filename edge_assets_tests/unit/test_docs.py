@@ -79,7 +79,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 @each_document
 def test_settings_exist(document: Path) -> None:
     known = {setting.variable for setting in every_setting()}
-    tests_own = {"EDGE_FAULT_SEED", "EDGE_FAULT_ROUNDS", "EDGE_SOAK_SECONDS", "SAMPLE_DATA"}
+    tests_own = {"FAULT_SEED", "FAULT_ROUNDS", "SOAK_SECONDS", "SAMPLE_DATA"}
     named = set(re.findall(r"\bEDGE_[A-Z_]+[A-Z]\b", document.read_text()))
     assert named <= known | tests_own
 
