@@ -98,7 +98,11 @@ def _words(settings: Settings, space: Space, needed: int) -> str:
 def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in NO_SPACE
-    return any(os.strerror(number) in str(error) for number in NO_SPACE)
+    try:
+        words = str(error)
+    except OSError:
+        return False  # Java's errors ask their JVM for their words, and it is gone
+    return any(os.strerror(number) in words for number in NO_SPACE)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

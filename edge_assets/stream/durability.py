@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from edge_assets import object_store
+from edge_assets import delta_log, object_store
 from edge_assets.delta_log import Commit, commits, newest, since
 from edge_assets.errors import LakeError
 from edge_assets.log_record import Place
@@ -64,7 +64,10 @@ class Durability:
                 _force(commit.path)
             if new:
                 _force(folder)
-                _force(folder / "_delta_log")
+                _force(folder / delta_log.FOLDER)
+                if new[0].version == 0:
+                    _force(folder.parent)
+                    _force(folder.parent.parent)
                 self._synced[table] = new[-1].version
 
 
@@ -160,6 +163,8 @@ def mend(lake: Path) -> int | None:
 
     Raises `LakeError` where a tear lies so deep that no commit before it is known.
     """
+    for table in TABLES:
+        _forget_unborn(lake / table.layer / table.name)
     torn = tears(lake)
     if not torn:
         _mend_gold(lake)
@@ -174,10 +179,25 @@ def mend(lake: Path) -> int | None:
     return batch
 
 
+def _forget_unborn(folder: Path) -> None:
+    """Remove a table whose one commit, that of its creation, is torn: no batch is written before it is forced. The
+    stream writer makes it anew."""
+    match commits(folder):
+        case [commit] if commit.version == 0:
+            try:
+                commit.actions()
+            except ValueError as error:
+                if any(entry.name != delta_log.FOLDER for entry in folder.iterdir()):
+                    return
+                log.error("%s was cut off as it was made (%s): it is made anew", folder, error)
+                shutil.rmtree(folder)
+                _force(folder.parent)
+
+
 def _mend_gold(lake: Path, batch: float = float("inf")) -> None:
     """Take each table of gold back to where it is whole and silver, which is at `batch`, still holds what it was made
     of. Gold is computed, so a tear of its own costs nobody else anything: it goes on from there."""
-    for table_log in (lake / "gold").glob("*/_delta_log"):
+    for table_log in (lake / "gold").glob(f"*/{delta_log.FOLDER}"):
         folder = table_log.parent
         if folder.name == ANOMALIES.name:  # somebody else's, who may be writing at this moment
             continue
@@ -264,9 +284,9 @@ def _cut(folder: Path, batch: float, version: int | None = None) -> bool:
         keep = commit.version
     if keep < 0:
         return False
-    for file in (folder / "_delta_log").iterdir():
+    for file in (folder / delta_log.FOLDER).iterdir():
         number = file.name.split(".", 1)[0]
         if (number.isdigit() and int(number) > keep) or file.name == "_last_checkpoint" or file.suffix == ".crc":
             file.unlink()
-    _force(folder / "_delta_log")
+    _force(folder / delta_log.FOLDER)
     return True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from edge_assets import object_store
+from edge_assets import delta_log, object_store
 from edge_assets.log_record import Place
 from edge_assets.retention import Expired
 from edge_assets.stream import durability, losses
@@ -213,6 +213,8 @@ class Lake:
         for table in tables:
             if durability.newest(self.folder(table)) >= 0:
                 self._widen(table)
+            else:
+                self._forget_half_made(table)
             builder = DeltaTable.createIfNotExists(self._spark).location(self.location(table)).comment(table.row)
             for column in table.columns:
                 builder = builder.addColumn(column.name, column.type, comment=column.description)
@@ -221,6 +223,16 @@ class Lake:
             for name, value in {**PROPERTIES, **statistics}.items():
                 builder = builder.property(name, value)
             builder.partitionedBy(*table.partitioned_by).execute() if table.partitioned_by else builder.execute()
+
+    def _forget_half_made(self, table: Table) -> None:
+        """Remove what a creation has left that was killed before its commit: Delta makes the log's folder first, and
+        takes one without a commit for a table that is there, and cannot be found."""
+        folder = self._spark._jvm.org.apache.hadoop.fs.Path(self.location(table))  # type: ignore[union-attr]
+        files = folder.getFileSystem(self._spark._jsc.hadoopConfiguration())
+        if not files.exists(folder):
+            return
+        if all(entry.getPath().getName() == delta_log.FOLDER for entry in files.listStatus(folder)):
+            files.delete(folder, True)
 
     def _widen(self, table: Table) -> None:
         there = set(self._snapshot(table).schema().names())

@@ -117,8 +117,9 @@ class _Writer:
         from edge_assets.stream.rollback import Rollbacks
 
         self.lake: Lake = Lake(self.spark, self.settings.lake_path)
+        self.durability = durability.of(self.settings, TABLES)  # before it: the first commits are forced too
         self.lake.create_tables()
-        self.durability = durability.of(self.settings, TABLES)
+        self._force()
         self.batches: BatchWriter = BatchWriter(self.spark, self.lake, self.settings)
         self.batches.recover()
         self.closing = Closing(Gold(self.spark, self.settings), self.batches, self._turn, self.settings)

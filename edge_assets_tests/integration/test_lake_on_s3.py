@@ -21,7 +21,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from edge_assets import object_store
+from edge_assets import delta_log, object_store
 from edge_assets.errors import LakeError
 from edge_assets.platform import doctor, endpoints, jars
 from edge_assets.settings import Settings, load_settings
@@ -87,6 +87,8 @@ def on_s3(settings: Settings, address: str, request: pytest.FixtureRequest) -> S
 def test_a_killed_writer_goes_on_where_the_bucket_stands_and_every_reader_reads_it(
     on_s3: Settings, kafka: Settings, tmp_path: Path
 ) -> None:
+    half_made = on_s3.lake_path / "bronze" / "events" / delta_log.FOLDER / ".begun"
+    assert object_store.put(on_s3, half_made, b"", new=True)
     log = Log(on_s3)
     log.put("zigbee2mqtt/bridge/devices", _devices(20))
     sent = 0

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from edge_assets import delta_log
 from edge_assets.decoding.reference import Record
 from edge_assets.settings import Route, Settings
 from edge_assets.stream import requests, room_columns
 from edge_assets.stream.batch import BatchWriter
 from edge_assets.stream.lake import Lake, MoreColumn
-from edge_assets.tables import BRONZE_EVENTS, READINGS, ROOM_TELEMETRY
+from edge_assets.tables import BRONZE_EVENTS, READINGS, ROOM_TELEMETRY, TABLES
 from edge_assets.warehouse.sql import run_sql
 from edge_assets.warehouse.verify import verify
 from edge_assets_tests.decoding_rig import frame_of, record
@@ -204,3 +205,27 @@ def test_names_that_mean_something_elsewhere_are_columns_like_others(spark: Any,
     start().write(frame_of(spark, said(0, {"temperature": 1}, {name: n for n, name in enumerate(names)})))
     assert set(types_of(lake)) == set(names)
     assert rows_of(lake, *names)[1] == tuple(map(float, range(len(names))))
+
+
+@pytest.mark.parametrize("left", ["_staged_commits/", ".00000000000000000000.json.5c2e.tmp"])
+def test_tables_are_made_where_a_kill_has_left_half_of_them(spark: Any, tmp_path: Path, left: str) -> None:
+    """Delta makes a log's folder before its first commit, and finds no table behind one that has none."""
+    lake = Lake(spark, tmp_path / "lake")
+    for number, each in enumerate(TABLES):
+        if number % 2 == 0:
+            half = lake.folder(each) / delta_log.FOLDER / left
+            half.parent.mkdir(parents=True)
+            half.mkdir() if left.endswith("/") else half.write_text('{"commitInfo":')
+    lake.create_tables()
+    assert [delta_log.newest(lake.folder(each)) for each in TABLES] == [0] * len(TABLES)
+    assert all(lake.read(table).count() == 0 for table in TABLES)
+
+
+def test_data_without_a_log_is_not_written_over(spark: Any, tmp_path: Path) -> None:
+    lake = Lake(spark, tmp_path / "lake")
+    data = lake.folder(TABLES[0]) / "part-0.parquet"
+    (data.parent / delta_log.FOLDER).mkdir(parents=True)
+    data.write_bytes(b"somebody's")
+    with pytest.raises(Exception, match="DELTA_"):
+        lake.create_tables()
+    assert data.read_bytes() == b"somebody's"

@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from edge_assets import delta_log
 from edge_assets.errors import LakeError
 from edge_assets.stream import durability
-from edge_assets.tables import BRONZE_EVENTS, READINGS, Table
+from edge_assets.tables import BRONZE_EVENTS, DEVICE_STATES, READINGS, Table
 
 TABLES = (BRONZE_EVENTS, READINGS)
 
@@ -151,3 +151,27 @@ def test_gold_of_which_no_commit_is_whole_is_made_anew(with_gold: Path) -> None:
     assert durability.mend(with_gold) is None
     assert not folder(with_gold, GOLD).exists()
     assert batches(with_gold) == [1, 2, 3]
+
+
+# -- tables that were being made --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b'{"commitInfo":{"oper', bytes(300)])
+def test_a_table_that_was_cut_off_as_it_was_made_is_forgotten(lake: Path, content: bytes) -> None:
+    fresh = folder(lake, DEVICE_STATES)
+    DeltaTable.create(fresh, pa.schema([("batch", pa.int64())]))
+    delta_log.commits(fresh)[0].path.write_bytes(content)
+    assert durability.mend(lake) is None
+    assert not fresh.exists()
+    assert [batches(lake, table) for table in TABLES] == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_a_table_is_forced_from_its_creation_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[Path] = []
+    watch = durability.Durability(tmp_path, TABLES)
+    DeltaTable.create(folder(tmp_path), pa.schema([("batch", pa.int64())]))
+    monkeypatch.setattr(durability, "_force", forced.append)
+    watch.sync()
+    made = folder(tmp_path)
+    assert forced[0] == delta_log.commits(made)[0].path
+    assert {made / delta_log.FOLDER, made, made.parent, tmp_path} < set(forced)
