@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,7 +36,6 @@ class Receiver:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
-        self.at: list[float] = []
         self.tries = 0
         self.answer = 200
         receiver = self
@@ -48,7 +46,6 @@ class Receiver:
                 receiver.tries += 1
                 if receiver.answer == 200:
                     receiver.told.append((said["title"], said["message"]))
-                    receiver.at.append(time.monotonic())
                 self.send_response(receiver.answer)
                 self.end_headers()
 

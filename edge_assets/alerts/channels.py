@@ -82,6 +82,7 @@ class Channels:
 
     def __init__(self, settings: Settings, on_result: Result) -> None:
         self._on_result = on_result
+        self._site = settings.site
         self._busy: set[str] = set()
         self._queues: dict[str, SimpleQueue[Sequence[Parcel]]] = {}
         for name, url in settings.alerts.notify.items():
@@ -110,18 +111,18 @@ class Channels:
             log.error("alerts: the channel %s: %s", channel.name, problem)
         while parcels := self._queues[channel.name].get():
             for parcel in parcels:
-                problem = channel.send(*text(parcel.event, parcel.again))
+                problem = channel.send(*text(parcel.event, self._site, parcel.again))
                 self._on_result(channel.name, parcel, problem)
                 if problem is not None:
                     break
             self._on_result(channel.name, None, None)
 
 
-def text(event: AlertEvent, again: bool = False) -> tuple[str, str, str]:
-    """Title, body and Apprise's type of a message about an event."""
+def text(event: AlertEvent, site: str, again: bool = False) -> tuple[str, str, str]:
+    """Title, body and Apprise's type of a message about an event. Who looks after several sites has one phone."""
     title = wording.title(event)
     kind = "success" if event.transition == "cleared" else _TYPES[event.severity]
-    return f"still {title}" if again else title, event.message, kind
+    return f"{site}: {'still ' if again else ''}{title}", event.message, kind
 
 
 _TYPES = {"info": "info", "warning": "warning", "critical": "failure"}

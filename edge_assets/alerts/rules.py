@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from edge_assets.alert_record import Severity
-from edge_assets.alerts import wording
+from edge_assets.alerts import templates
 from edge_assets.alerts.durations import SECOND, Duration
 from edge_assets.alerts.schedule import Schedule, TimeZone, machine_zone
 from edge_assets.listening.heard import Kind
@@ -141,7 +141,7 @@ class Rule(Strict):
     @classmethod
     def _template(cls, value: str | None) -> str | None:
         if value is not None:
-            wording.check(value)
+            templates.check(value)
         return value
 
     @field_validator("remind")

@@ -1,29 +1,10 @@
-"""An alert in words: templates of rules, what is said where a rule has none, and the text that people get."""
+"""An alert in words: by its rule's template, or what is said where a rule has none."""
 
 from __future__ import annotations
 
-import string
-from typing import TYPE_CHECKING
-
 from edge_assets.alert_record import AlertEvent
 from edge_assets.alerts import durations, schedule
-
-if TYPE_CHECKING:
-    from edge_assets.alerts.rules import Condition, Rule
-
-NAMES = ("device", "measurement", "value", "unit", "since", "duration", "rule", "severity")
-
-
-def check(template: str) -> None:
-    """Raises `ValueError` where a template holds anything but words and `NAMES` in braces."""
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise ValueError(f"{error}; a brace that is meant as such is written twice") from error
-    for _, name, form, conversion in parts:
-        if name is not None and (name not in NAMES or form or conversion):
-            asked = "{" + name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") + "}"
-            raise ValueError(f"{asked} is not known; there are {', '.join('{' + each + '}' for each in NAMES)}")
+from edge_assets.alerts.rules import Condition, Rule
 
 
 def message(

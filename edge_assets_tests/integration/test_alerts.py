@@ -64,15 +64,11 @@ def power(settings: Settings, watts: float) -> None:
         publisher.publish(PLUG, json.dumps({"power": watts}).encode())
 
 
-def test_an_alert_fires_and_clears_within_a_second(
-    settings: Settings, events: EventListener, receiver: Receiver
-) -> None:
+def test_an_alert_fires_and_clears_once(settings: Settings, events: EventListener, receiver: Receiver) -> None:
     own = with_rules(settings, OVERLOAD, notify={"web": receiver.url})
     with RunningAlerter(own) as alerter:
-        begun = time.monotonic()
         power(own, 3500)
         wait_for(lambda: receiver.messages, lambda told: told == ["plug draws 3500"])
-        assert receiver.at[0] - begun < 1.0
         (alert,) = desk.alerts(own, open_only=True)
         assert (alert.rule, alert.device_id, alert.value, alert.severity) == ("overload", "plug", 3500.0, "critical")
         power(own, 2900)
@@ -83,7 +79,8 @@ def test_an_alert_fires_and_clears_within_a_second(
         assert sorted(events.transitions()) == ["cleared", "firing", "notified", "notified"]
         assert len({event.event_id for event in events.events}) == 4
         assert {event.alert_id for event in events.events} == {alert.alert_id}
-        assert receiver.told[0][0] == "critical: overload: plug" and receiver.told[1][0].startswith("cleared: ")
+        fired, cleared = (title for title, *_ in receiver.told)
+        assert fired == "home: critical: overload: plug" and cleared.startswith("home: cleared: ")
         (closed,) = desk.alerts(own)
         assert closed.cleared_at is not None and not desk.alerts(own, open_only=True)
         status = wait_for(alerter.status, lambda status: status.get("notified") == 2)
