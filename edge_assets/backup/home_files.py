@@ -4,6 +4,7 @@
 |---|---|
 | `edge.toml`, `profiles/*.toml` | as they are; where they hold secrets, without these (and without comments) |
 | `settings.env` | what the environment or a `.env` file said, without secrets and without places of this machine |
+| `format.json` | as it is: an older version refuses what a newer one wrote |
 | `alerts.yaml` | the rules in use, wherever they lie |
 | `alerts/alerts.db`, `rooms.db`, Dagster's runs, events, ticks | by SQLite's own backup, beside a writer if need be |
 | `bridge/*.json`, `imports/*.json` | as they are: each is replaced whole |
@@ -31,6 +32,7 @@ from edge_assets.errors import BackupError
 from edge_assets.platform import broker, endpoints, log, parts
 from edge_assets.service import read_status
 from edge_assets.settings import Settings
+from edge_assets.upgrades import home_format
 from edge_assets.warehouse.rollups.layout import folder as warehouse_folder
 from edge_assets.warehouse.rollups.layout import state_path
 
@@ -50,6 +52,8 @@ LOOKS = 20
 def files(settings: Settings, scratch: Path) -> Iterator[tuple[str, Content]]:
     """(name in the home, content) of all of it but the rollups. Copies of databases are made in `scratch`."""
     yield from _settings_files(settings)
+    if (written := home_format.path(settings)).is_file():
+        yield home_format.NAME, written.read_bytes()
     for folder in ("bridge", "imports"):
         for path in sorted((settings.home / folder).glob("*.json")):
             yield f"{folder}/{path.name}", path.read_bytes()

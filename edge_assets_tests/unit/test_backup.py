@@ -19,11 +19,12 @@ from edge_assets.backup import cut, rows
 from edge_assets.backup.making import backup
 from edge_assets.backup.restoring import SUFFIX, restore
 from edge_assets.cli import app
-from edge_assets.errors import BackupError, LakeError
+from edge_assets.errors import BackupError, LakeError, PlatformError
 from edge_assets.platform import endpoints
 from edge_assets.service import status_path, write_json
 from edge_assets.settings import LakeSettings, Settings, load_settings
 from edge_assets.tables import BRONZE_EVENTS, DEVICES, READINGS
+from edge_assets.upgrades import home_format
 from edge_assets.warehouse import lake
 from edge_assets.warehouse.sql import run_sql
 from edge_assets_tests.backup_rig import everything, kept, restored, stored_files
@@ -282,6 +283,14 @@ def test_a_file_of_settings_without_secrets_stays_as_it_is(settings: Settings, t
     (settings.home / "edge.toml").write_text(text)
     backup(settings, there)
     assert (restored(settings, there, tmp_path / "new").home / "edge.toml").read_text() == text
+
+
+def test_a_restored_home_is_of_the_version_that_wrote_it(settings: Settings, there: str, tmp_path: Path) -> None:
+    sound_lake(settings)
+    write_json(home_format.path(settings), {"format": home_format.FORMAT + 1, "edge_assets": "99"})
+    backup(settings, there)
+    with pytest.raises(PlatformError, match="written by a newer version"):
+        home_format.refuse_newer(restored(settings, there, tmp_path / "new"))
 
 
 # -- the hash of rows --------------------------------------------------------------------------------------------------
