@@ -98,7 +98,7 @@ class _Patient:
         if victim in ("supervisor", "everything"):
             self._start()
         well = self.victims[victim]
-        self._wait_until(lambda: before.isdisjoint(self._pids(victim)) and well(killed_at), victim)
+        self._wait_until(lambda: self._is_another(before, victim) and well(killed_at), victim)
         return time.monotonic() - begun
 
     def end(self) -> None:
@@ -125,6 +125,11 @@ class _Patient:
             return {known.pid} if known else set()
         holder = lock_holder(self._settings, supervisor.NAME if victim == "supervisor" else victim)
         return {holder} if holder else set()
+
+    def _is_another(self, before: set[int], victim: str) -> bool:
+        """A successor is there. Children of the dead may serve its port for a moment."""
+        now = self._pids(victim)
+        return bool(now) and before.isdisjoint(now)
 
     def _daemon_looks(self, since: float) -> bool:
         age = health.heartbeat_age(parts.dagster_home(self._settings))
