@@ -169,7 +169,7 @@ def _first_page(url: str) -> dict[str, Any]:
     try:
         with Browser(1600, 1000) as browser:
             for name in ("overview_cold", "overview_again"):
-                found[f"{name}_ms"] = _seen(browser, url, "document.querySelector('a[href^=\"/runs\"]')")
+                found[f"{name}_ms"] = _seen(browser, url, "!!document.querySelector('a[href^=\"/runs\"]')")
             lineage = "document.body.innerText.includes('bronze')"
             found["lineage_ms"] = _seen(browser, f"{url}/asset-groups", lineage)
     except PlatformError as error:  # no Chromium on this machine
