@@ -182,16 +182,22 @@ def mend(lake: Path) -> int | None:
 def _forget_unborn(folder: Path) -> None:
     """Remove a table whose one commit, that of its creation, is torn: no batch is written before it is forced. The
     stream writer makes it anew."""
-    match commits(folder):
-        case [commit] if commit.version == 0:
-            try:
-                commit.actions()
-            except ValueError as error:
-                if any(entry.name != delta_log.FOLDER for entry in folder.iterdir()):
-                    return
-                log.error("%s was cut off as it was made (%s): it is made anew", folder, error)
-                shutil.rmtree(folder)
-                _force(folder.parent)
+    there = commits(folder)
+    if [commit.version for commit in there] != [0] or (why := _unreadable(there[0])) is None:
+        return
+    if all(entry.name == delta_log.FOLDER for entry in folder.iterdir()):
+        log.error("%s was cut off as it was made (%s): it is made anew", folder, why)
+        shutil.rmtree(folder)
+        _force(folder.parent)
+
+
+def _unreadable(commit: Commit) -> str | None:
+    """What is wrong with a commit's file."""
+    try:
+        commit.actions()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _mend_gold(lake: Path, batch: float = float("inf")) -> None:
@@ -275,11 +281,7 @@ def _cut(folder: Path, batch: float, version: int | None = None) -> bool:
     keep = -1
     for commit in commits(folder):
         note = note_of(commit)
-        if (note and note["batch"] > batch) or commit.version == version:
-            break
-        try:
-            commit.actions()
-        except ValueError:
+        if (note and note["batch"] > batch) or commit.version == version or _unreadable(commit) is not None:
             break
         keep = commit.version
     if keep < 0:
