@@ -100,8 +100,8 @@ def _says_full(error: BaseException) -> bool:
         return error.errno in NO_SPACE
     try:
         words = str(error)
-    except OSError:
-        return False  # Java's errors ask their JVM for their words, and it is gone
+    except Exception:  # a Java error asks its JVM for its words, and that is gone
+        return False
     return any(os.strerror(number) in words for number in NO_SPACE)
 
 

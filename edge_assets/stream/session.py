@@ -17,6 +17,7 @@ from edge_assets.settings import Settings
 from edge_assets.stream import log_store
 
 if TYPE_CHECKING:
+    from py4j.protocol import Py4JJavaError
     from pyspark.sql import SparkSession
 
 # Measured on two cores: without the C2 compiler a backlog takes half as long again, and 90 MB are saved; a heap that
@@ -42,9 +43,13 @@ TALKATIVE = (
 def spark_session(settings: Settings, jars: list[Path], java_home: Path) -> Iterator[SparkSession]:
     """Start the JVM, yield its session, and stop it.
 
+    What Java throws leaves as a RuntimeError: an error of Java's asks its JVM for its words, whenever it is asked for
+    them, and whoever hears of it outside of this would ask when the JVM has gone.
+
     The JVM inherits a locked descriptor: until it is really gone, no successor can start, even where the Python
     process that started it was killed and the JVM is about to finish one more commit.
     """
+    from py4j.protocol import Py4JJavaError
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
@@ -70,6 +75,8 @@ def spark_session(settings: Settings, jars: list[Path], java_home: Path) -> Iter
             for name in TALKATIVE:
                 _quiet(gateway, name)
             yield SparkSession(context)
+        except Py4JJavaError as error:
+            raise RuntimeError(_words(error)) from error
         finally:
             _stop(context, gateway)
 
@@ -86,6 +93,14 @@ def _pass_no_arrays() -> None:
 def _quiet(gateway: Any, name: str) -> None:
     log4j = gateway.jvm.org.apache.logging.log4j
     log4j.core.config.Configurator.setLevel(name, log4j.Level.ERROR)
+
+
+def _words(error: Py4JJavaError) -> str:
+    """What a Java error says; where its JVM is gone already, what py4j knows of it without."""
+    try:
+        return str(error)
+    except Exception:
+        return error.errmsg
 
 
 def _stop(context, gateway) -> None:
