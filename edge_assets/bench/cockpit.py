@@ -28,7 +28,7 @@ import psutil
 from edge_assets.bench import whole_platform
 from edge_assets.bench.browser import Browser
 from edge_assets.bench.figures import growth_per_day, timed
-from edge_assets.bench.footprint import by_part
+from edge_assets.bench.footprint import RUNS, by_part
 from edge_assets.bench.latency import wait_for_services
 from edge_assets.defs import purging
 from edge_assets.defs.shutdown import wanted
@@ -100,17 +100,21 @@ def _folder_mb(folder: Path) -> float:
 
 
 def _grown(series: list[tuple[float, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """By name: the first and the last value, and the growth in a day once all had settled."""
+    """By name: the first, the last and the highest value, and the growth in a day once all had settled. Runs come and
+    go: they have no growth."""
     (_, first), (end, last) = series[0], series[-1]
     settled = [(at, values) for at, values in series if at >= end * SETTLING]
-    return {
-        name: {
+    found = {}
+    for name in sorted({name for _, values in series for name in values}):
+        found[name] = {
             "first_mb": round(first.get(name, 0.0), 1),
-            "last_mb": round(last[name], 1),
-            "mb_per_day": round(growth_per_day([(at, values[name]) for at, values in settled if name in values]), 1),
+            "last_mb": round(last.get(name, 0.0), 1),
+            "most_mb": round(max(values.get(name, 0.0) for _, values in series), 1),
         }
-        for name in sorted(last)
-    }
+        if name != RUNS:
+            grown = growth_per_day([(at, values[name]) for at, values in settled if name in values])
+            found[name]["mb_per_day"] = round(grown, 1)
+    return found
 
 
 def _lines_in_runs(settings: Settings) -> dict[str, int]:

@@ -23,6 +23,8 @@ from edge_assets.settings import Settings
 
 MINUTES = 10.0
 SAMPLE_SECONDS = 10.0
+RUNS = "runs of the moment"
+"""what the code server has started to do a schedule's work; gone again after some seconds"""
 
 
 def run(settings: Settings, minutes: float = MINUTES) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def run(settings: Settings, minutes: float = MINUTES) -> dict[str, Any]:
 
 
 def by_part(settings: Settings) -> dict[str, float]:
-    """Memory by the part that a process is, or descends from."""
+    """Memory by the part that a process is, or descends from; runs that are no service's by themselves."""
     names = _names(settings)
     sizes: dict[str, float] = defaultdict(float)
     for each in whole_platform.processes(settings):
@@ -65,9 +67,17 @@ def _part_of(each: psutil.Process, names: dict[int, str]) -> str:
     try:
         line = [each, *each.parents()]
         jvm = " jvm" if each.pid not in names and "java" in each.name() else ""
+        part = next((names[ancestor.pid] for ancestor in line if ancestor.pid in names), "other")
+        if part == "dagster_code" and _is_run(line):
+            return RUNS
     except psutil.Error:
         return "ended"
-    return next((names[ancestor.pid] + jvm for ancestor in line if ancestor.pid in names), "other")
+    return part + jvm
+
+
+def _is_run(line: list[psutil.Process]) -> bool:
+    """Whether a process is a run, or descends from one: Dagster spawns them, and the code server was not."""
+    return any("spawn_main" in word for each in line for word in each.cmdline())
 
 
 def _reference(settings: Settings) -> dict[str, int]:
