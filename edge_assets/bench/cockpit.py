@@ -59,6 +59,7 @@ def run(settings: Settings, seconds: float = SECONDS) -> dict[str, Any]:
         found["memory"] = _grown([(sample.at, sample.memory) for sample in samples])
         found["disk"] = _grown([(sample.at, sample.disk) for sample in samples])
         found["messages_in_that_time"] = read_status(own, "bridge").get("logged")
+        found["stream_writer"] = _stream_writer(own)
         found["services_restarted"] = sum(lock_holder(own, name) != pid for name, pid in services.items())
         found["lines_in_runs"] = _lines_in_runs(own)
         found["scrape"] = _scrape(endpoints.remembered(own))
@@ -115,6 +116,12 @@ def _grown(series: list[tuple[float, dict[str, float]]]) -> dict[str, dict[str, 
             grown = growth_per_day([(at, values[name]) for at, values in settled if name in values])
             found[name]["mb_per_day"] = round(grown, 1)
     return found
+
+
+def _stream_writer(settings: Settings) -> dict[str, Any]:
+    """Whether it keeps up: records that it has not read, and what its JVM keeps because Python holds it."""
+    status = read_status(settings, "stream_writer")
+    return {"unread": status["progress"].get("lag"), "java_objects": status["java_objects"]}
 
 
 def _lines_in_runs(settings: Settings) -> dict[str, int]:

@@ -20,7 +20,7 @@ from edge_assets.errors import DiskFull
 from edge_assets.platform import disk, jars, java
 from edge_assets.service import Report
 from edge_assets.settings import Settings
-from edge_assets.stream import losses, requests, source
+from edge_assets.stream import java_references, losses, requests, source
 from edge_assets.stream.reading import Reading
 from edge_assets.stream.source import Begin
 from edge_assets.tables import TABLES
@@ -103,6 +103,8 @@ class _Writer:
     """how far a request is that takes several steps"""
     _looked_at: float = field(default_factory=time.monotonic)
     """at the lake's claim"""
+    _released: float = field(default_factory=time.monotonic)
+    """what Java holds for us"""
 
     def run(self, stop: threading.Event) -> None:
         from edge_assets.stream import durability
@@ -135,6 +137,7 @@ class _Writer:
         self.chores = Chores(self._turn, chores, self._force)
         query = self._start()
         log.info("reading the log from batch %d on", self.batches.note.batch + 1)
+        java_references.settle()
         try:
             while not stop.wait(POLL_SECONDS):
                 disk.require(self.settings)
@@ -151,8 +154,14 @@ class _Writer:
                 self._serve_requests()
                 self._maintain()
                 self._report(query)
+                self._release()
         finally:
             self._stop(query)
+
+    def _release(self) -> None:
+        if time.monotonic() - self._released >= java_references.RELEASE_SECONDS:
+            java_references.release()
+            self._released = time.monotonic()
 
     def _look_at_claim(self) -> None:
         """Raises `LakeTaken` where another platform has taken the lake over; a bucket that is away is no reason."""
@@ -258,6 +267,7 @@ class _Writer:
                 "free_mb": {space.what: space.free_mb for space in disk.spaces(self.settings)},
                 "progress": _progress(query),
                 "work": self._work,
+                "java_objects": java_references.held(),
                 "maintenance": {"turns": self.chores.held.as_dict(), **self.chores.last},
             }
         )

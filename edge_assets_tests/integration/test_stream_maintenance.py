@@ -32,6 +32,9 @@ TODAY = datetime.now(UTC).date()
 ROUNDS = 9
 """so many batches of today: more files than are left alone"""
 
+JAVA_OBJECTS = 60
+"""of what Python holds between two batches, however many there were"""
+
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 
 RULES = RetentionSettings(
@@ -118,6 +121,7 @@ def test_the_lake_stays_small_and_what_is_too_old_goes(settings: Settings, kafka
         _follows(settings, before)
         goes_on(settings, log, process)
         assert verify(settings, wait_seconds=20).holds
+        until(lambda: read_status(settings, "stream_writer")["java_objects"] < JAVA_OBJECTS, "less held", process)
 
     _cuts_logs(settings, log)
 
