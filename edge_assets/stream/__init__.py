@@ -2,6 +2,7 @@
 
 loop         its life: mend, recover, read the log from where the tables stand, until told to stop
 session      the Spark session: one small JVM, and the lock that proves that it is the only one
+java_references what Python holds of Java's, and how it lets go of it: else plans of past queries fill the heap
 reading      the streaming query, and when it has to begin anew
 source       Kafka as Spark reads it: where to begin, and a record in columns
 backlog      how a batch is shared out among topics when there is much to catch up with
