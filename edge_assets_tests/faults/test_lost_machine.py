@@ -140,7 +140,7 @@ def test_a_platform_comes_back_on_a_blank_machine(fast: Settings, platforms: Any
     assert after.incarnation > before.incarnation > 0, "the memory came along: barriers go on counting"
     ends = {f"{each.topic}/{each.partition}": each.end for each in report.partitions if each.end}
     told = "positions of the log that is read, and not of the one that is gone"
-    until(lambda: read_status(new.settings, "stream_writer").get("positions") == ends, told, 30)
+    until(lambda: read_status(new.settings, "stream_writer").get("positions") == ends, told, 120)
     windows = last["tables"][WINDOWS]["rows"]
     until(lambda: count_of(new.settings, WINDOWS) > windows, "windows behind those that were there", 300)
     assert runs and runs <= runs_of(new.settings), "Dagster's runs came along"
