@@ -121,7 +121,7 @@ def _grown(series: list[tuple[float, dict[str, float]]]) -> dict[str, dict[str, 
 def _stream_writer(settings: Settings) -> dict[str, Any]:
     """Whether it keeps up: records that it has not read, and what its JVM keeps because Python holds it."""
     status = read_status(settings, "stream_writer")
-    return {"unread": status["progress"].get("lag"), "java_objects": status["java_objects"]}
+    return {"unread": status.get("progress", {}).get("lag"), "java_objects": status.get("java_objects")}
 
 
 def _lines_in_runs(settings: Settings) -> dict[str, int]:
