@@ -30,10 +30,13 @@ def take_over(settings: Settings, service: str, run_id: str, stop: threading.Eve
 
     Raises `AlreadyRunning` where another run waits to do the same, `PlatformError` where the holder cannot be ended.
     """
-    if lock_holder(settings, service) is None:
+    holder = lock_holder(settings, service)
+    if holder is None:
         return
     waiting = _waiting(service)
     with service_lock(settings, waiting):
+        # Said first: a holder that looks for its successor just then ends before it is asked.
+        say(f"{service} runs already (pid {holder}): this run takes over; asking it to end, which may take a while")
         write_json(status_path(settings, waiting), {"pid": os.getpid(), "run_id": run_id})
         _end_holder(settings, service, stop, say)
 
@@ -53,7 +56,6 @@ def _end_holder(settings: Settings, service: str, stop: threading.Event, say: Ca
         waited = time.monotonic() - begun
         if holder not in asked:
             asked.add(holder)
-            say(f"{service} runs already (pid {holder}): this run takes over; asking it to end, which may take a while")
             send(holder, signal.SIGTERM)
         elif waited > STOP_SECONDS and holder not in killed:
             killed.add(holder)
