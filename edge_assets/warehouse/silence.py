@@ -54,12 +54,15 @@ class Heard:
     battery_percent: float | None
 
     @property
+    def patience_seconds(self) -> float:
+        """How long a silence is no news."""
+        patience = max(TIMES * self.usually_at_most_seconds, AT_LEAST_SECONDS)
+        return max(patience, NEW_SECONDS) if self.days < 2 else patience
+
+    @property
     def is_silent(self) -> bool:
         """For longer than is usual for it, and it is not gone for good."""
-        patience = max(TIMES * self.usually_at_most_seconds, AT_LEAST_SECONDS)
-        if self.days < 2:
-            patience = max(patience, NEW_SECONDS)
-        return patience < self.silent_seconds < max(GONE_SECONDS, patience)
+        return self.patience_seconds < self.silent_seconds < max(GONE_SECONDS, self.patience_seconds)
 
 
 def look(settings: Settings) -> list[Heard]:
@@ -71,6 +74,10 @@ def look(settings: Settings) -> list[Heard]:
 
 
 def nothing_comes(devices: list[Heard]) -> bool:
-    """Whether it is not the devices that are silent: nothing came from any of them, and of several it is unusual."""
-    silent = sum(one.is_silent for one in devices)
-    return silent > 1 and 2 * silent >= len(devices) and min(one.silent_seconds for one in devices) > AT_LEAST_SECONDS
+    """Whether it is not the devices that are silent: nothing comes from any of them, and of several that is unusual.
+
+    Who was silent already when the last of the others spoke is so by itself, and says nothing of the way to us.
+    """
+    shared = min((one.silent_seconds for one in devices), default=0.0)
+    since = [one for one in devices if one.is_silent and one.silent_seconds - shared <= one.patience_seconds]
+    return shared > AT_LEAST_SECONDS and len(since) > 1 and 2 * len(since) >= len(devices)

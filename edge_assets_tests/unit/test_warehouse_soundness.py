@@ -164,6 +164,9 @@ def test_where_nothing_comes_at_all_it_is_not_the_devices() -> None:
     assert nothing_comes([heard("a", 4_000), heard("b", 5_000), heard("c", 9_000, usual=7_200)])
     assert not nothing_comes([heard("a", 4_000), heard("b", 5_000), heard("c", 100)]), "one still speaks"
     assert not nothing_comes([heard("only", 4_000)])
+    hourly = [heard("a", 2_000, usual=3_600), heard("b", 3_000, usual=3_600)]
+    assert not nothing_comes([*hourly, heard("dead", 90_000), heard("long dead", 400_000)]), "others spoke since"
+    assert nothing_comes([heard("a", 4_000), heard("b", 5_000), heard("long dead", 400_000)])
     assert not nothing_comes([])
 
 
