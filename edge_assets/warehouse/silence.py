@@ -79,5 +79,6 @@ def nothing_comes(devices: list[Heard]) -> bool:
     Who was silent already when the last of the others spoke is so by itself, and says nothing of the way to us.
     """
     shared = min((one.silent_seconds for one in devices), default=0.0)
-    since = [one for one in devices if one.is_silent and one.silent_seconds - shared <= one.patience_seconds]
-    return shared > AT_LEAST_SECONDS and len(since) > 1 and 2 * len(since) >= len(devices)
+    judges = [one for one in devices if one.silent_seconds - shared <= one.patience_seconds]
+    silent = sum(one.is_silent for one in judges)
+    return shared > AT_LEAST_SECONDS and silent > 1 and 2 * silent >= len(judges)

@@ -167,6 +167,8 @@ def test_where_nothing_comes_at_all_it_is_not_the_devices() -> None:
     hourly = [heard("a", 2_000, usual=3_600), heard("b", 3_000, usual=3_600)]
     assert not nothing_comes([*hourly, heard("dead", 90_000), heard("long dead", 400_000)]), "others spoke since"
     assert nothing_comes([heard("a", 4_000), heard("b", 5_000), heard("long dead", 400_000)])
+    dead = [heard(f"dead {number}", 400_000) for number in range(3)]
+    assert nothing_comes([heard("a", 4_000), heard("b", 5_000), *dead]), "however many were dead before"
     assert not nothing_comes([])
 
 
